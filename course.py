@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""The one entry point: makes .venv, installs what a command needs, then hands over. Standard library only.
+
+    python3 course.py lab      open the course in JupyterLab
+    python3 course.py test     run every test and every notebook
+    python3 course.py params deepseek-v3      count a model's parameters (a config.json path works too)
+    python3 course.py doctor   check this machine
+    python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
+    python3 course.py --help   all of it
+
+Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser --port 9000`.
+On Windows write `py course.py`.
+"""
+
+from __future__ import annotations  # so that an old Python reaches the message that it is too old
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
+NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"]}
+
+
+def main(arguments: list[str]) -> int:
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0
+    if problem := why_not():
+        print(problem, file=sys.stderr)
+        return 1
+    if code := install(NEEDS.get(command, [])):
+        return code
+    return run([str(PYTHON), *hand_over(command, arguments[1:])])
+
+
+def hand_over(command: str, further: list[str]) -> list[str]:
+    if command == "lab":
+        first = [] if any(a.endswith(".ipynb") for a in further) else ["notebooks/00_start_here.ipynb"]
+        return ["-m", "jupyterlab", "--ServerApp.root_dir=.", *first, *further]
+    if command == "test":
+        return ["-m", "pytest", "--nbval", *further]
+    if command in ("release", "grade"):
+        return ["-m", "course_grader", command, *further]
+    return ["-m", "course_lib", command, *further]
+
+
+def why_not(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
+    """What stands in the way of making .venv, and how to mend it."""
+    if version < (3, 11):
+        return f"This course needs Python 3.11 or newer; this is {version[0]}.{version[1]} at {sys.executable}."
+    if not PYTHON.exists() and importlib.util.find_spec("ensurepip") is None:
+        package = f"python{version[0]}.{version[1]}-venv"
+        return f"Python's venv module is not complete here. On Debian and Ubuntu: sudo apt install {package}"
+    return None
+
+
+def wanted(extras: list[str]) -> dict[str, object]:
+    files = (ROOT / name for name in ("pyproject.toml", "constraints.txt"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return {"files": digest, "python": sys.version, "extras": extras}
+
+
+def install(extras: list[str]) -> int:
+    """Bring .venv up to date; does nothing when it is. Returns an exit code."""
+    installed = json.loads(STAMP.read_text()) if STAMP.exists() else {"extras": []}
+    extras = sorted({*extras, *installed["extras"]})
+    if wanted(extras) == installed:
+        return 0
+    start = time.monotonic()
+    if not PYTHON.exists() or installed.get("python", sys.version) != sys.version:
+        say(f"Making {VENV.name} with Python {sys.version.split()[0]}")
+        if code := run([sys.executable, "-m", "venv", "--clear", str(VENV)]):
+            return code
+    STAMP.unlink(missing_ok=True)
+    target = f".[{','.join(extras)}]" if extras else "."
+    say(f"Installing {target} (once; minutes, most of it PyTorch)")
+    pip = ["-m", "pip", "install", "--disable-pip-version-check", "-c", "constraints.txt", "-e", target]
+    if code := run([str(PYTHON), *pip]):
+        say("The installation failed; the lines above say why. Nothing is half done: run the command again.")
+        return code
+    STAMP.write_text(json.dumps(wanted(extras)))
+    say(f"Installed in {time.monotonic() - start:.0f} s")
+    return 0
+
+
+def say(text: str) -> None:
+    print(f"[course] {text}", flush=True)
+
+
+def run(command: list[str]) -> int:
+    """Run in the project's root; Ctrl-C goes to the command, which ends in its own way."""
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""How DeepSeek works, built piece by piece: the reference implementations behind the lessons."""

@@ -1,0 +1,144 @@
+"""Arithmetic on configs: parameters, cache and attention FLOPs, exact to the unit and without building a model."""
+
+from dataclasses import dataclass
+
+from course_lib.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Component:
+    """One kind of weight: how many parameters a layer holds, in how many layers, and how many of them a token uses."""
+
+    each: int
+    layers: int = 1
+    each_active: int | None = None  # None: all of them
+
+    @property
+    def total(self) -> int:
+        return self.each * self.layers
+
+    @property
+    def active(self) -> int:
+        return self.layers * (self.each if self.each_active is None else self.each_active)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of a model without its MTP module, in the three conventions in use.
+
+    No one convention gives all published "activated" figures: V3's 37B holds with both of the wider two, V2-Lite's
+    2.4B only without the embedding, DeepSeekMoE-16B's 2.8B only with it.
+    """
+
+    components: dict[str, Component]
+
+    @property
+    def total(self) -> int:
+        return sum(part.total for part in self.components.values())
+
+    @property
+    def active(self) -> int:
+        """Used by one token, embedding and output head counted whole."""
+        return sum(part.active for part in self.components.values())
+
+    @property
+    def active_without_embedding(self) -> int:
+        """What a token is multiplied with: the embedding is looked up. A tied one is the head, and stays."""
+        return self.active - (self.components["embedding"].active if "output_head" in self.components else 0)
+
+    @property
+    def active_without_vocabulary(self) -> int:
+        return sum(part.active for name, part in self.components.items() if name not in ("embedding", "output_head"))
+
+
+def parameters(config: ModelConfig) -> Parameters:
+    """Count every parameter. V3: 671 026 419 200 in all, 37 552 297 472 active."""
+    d, layers = config.hidden_size, config.num_hidden_layers
+    vocabulary = Component(config.vocab_size * d)
+    attention = _mla(config) if config.is_mla else _attention(config)
+    parts = {"embedding": vocabulary}
+    parts |= {f"attention.{name}": Component(size, layers) for name, size in attention.items()}
+    parts["layer_norms"] = Component(2 * d, layers)
+    parts |= _feed_forward(config)
+    parts["final_norm"] = Component(d)
+    if not config.tie_word_embeddings:
+        parts["output_head"] = vocabulary
+    return Parameters({name: part for name, part in parts.items() if part.total})
+
+
+def cache_elements(config: ModelConfig) -> int:
+    """Numbers cached per token, all layers, MTP layers not counted. V3: 61 x (512 + 64) = 35 136."""
+    return config.num_hidden_layers * cache_width(config)
+
+
+def cache_width(config: ModelConfig) -> int:
+    """Numbers cached per token and layer: c + r with MLA, else keys and values of the KV heads (arXiv:2405.04434 t1)."""
+    if config.is_mla:
+        assert config.kv_lora_rank and config.qk_rope_head_dim
+        return config.kv_lora_rank + config.qk_rope_head_dim
+    assert config.num_key_value_heads and config.head_dim
+    return 2 * config.num_key_value_heads * config.head_dim
+
+
+def cache_bytes(config: ModelConfig, tokens: int, bytes_per_element: float = 2) -> int:
+    """Bytes a decode of `tokens` holds. V3: 61 layers x (512 + 64) x 2 = 70 272 a token (arXiv:2505.09343 table 1)."""
+    if tokens < 0 or bytes_per_element <= 0:
+        raise ValueError(f"want tokens >= 0 and bytes_per_element > 0, got {tokens} and {bytes_per_element}")
+    return round(tokens * cache_elements(config) * bytes_per_element)
+
+
+def attention_flops(config: ModelConfig, query_tokens: int, key_tokens: int, absorb: bool) -> int:
+    """FLOPs of one MLA layer from latents to heads, one sequence; a multiply-add is 2, the mask saves nothing.
+
+    Projections that both forms share (down, query up, output) are left out.
+    """
+    if not config.is_mla:
+        raise ValueError(f"{config.name or 'this config'} has no kv_lora_rank, so nothing to absorb")
+    h, c, s, t = config.num_attention_heads, config.kv_lora_rank or 0, query_tokens, key_tokens
+    n, r, v = config.qk_nope_head_dim or 0, config.qk_rope_head_dim or 0, config.v_head_dim or 0
+    if absorb:
+        fold_query, scores, mix, fold_output = s * h * n * c, s * t * h * (c + r), s * t * h * c, s * h * c * v
+        return 2 * (fold_query + scores + mix + fold_output)
+    expand, scores, mix = t * c * h * (n + v), s * t * h * (n + r), s * t * h * v
+    return 2 * (expand + scores + mix)
+
+
+def _mla(config: ModelConfig) -> dict[str, int]:
+    d, h, q, c = config.hidden_size, config.num_attention_heads, config.q_lora_rank, config.kv_lora_rank or 0
+    n, r, v = config.qk_nope_head_dim or 0, config.qk_rope_head_dim or 0, config.v_head_dim or 0
+    if q is None:
+        query = {"q_proj": d * h * (n + r)}
+    else:
+        query = {"q_down": d * q + config.attention_bias * q, "q_norm": q, "q_up": q * h * (n + r)}
+    return query | {
+        "kv_down": (d + config.attention_bias) * (c + r),
+        "latent_norm": c,
+        "k_up": h * n * c,
+        "v_up": h * v * c,
+        "o_proj": h * v * d + config.attention_bias * d,
+    }
+
+
+def _attention(config: ModelConfig) -> dict[str, int]:
+    d, biased = config.hidden_size, config.attention_bias or config.qkv_bias
+    queries = config.num_attention_heads * (config.head_dim or 0)
+    keys = (config.num_key_value_heads or 0) * (config.head_dim or 0)
+    return {
+        "q_proj": (d + biased) * queries,
+        "k_proj": (d + biased) * keys,
+        "v_proj": (d + biased) * keys,
+        "o_proj": (queries + config.attention_bias) * d,
+    }
+
+
+def _feed_forward(config: ModelConfig) -> dict[str, Component]:
+    """SwiGLU has three matrices. A token passes its chosen and all shared experts; the gate looks at every expert."""
+    d, experts, moe = config.hidden_size, config.n_routed_experts or 0, config.moe_layers
+    expert = 3 * d * (config.moe_intermediate_size or 0)
+    biases = experts if config.topk_method == "noaux_tc" else 0
+    return {
+        "dense_ffn": Component(3 * d * config.intermediate_size, config.dense_layers),
+        "gate": Component(experts * d + biases, moe),
+        "shared_experts": Component(config.n_shared_experts * expert, moe),
+        "routed_experts": Component(experts * expert, moe, (config.num_experts_per_tok or 0) * expert),
+    }

@@ -1,0 +1,292 @@
+"""One config for every model of the course, spelled as in DeepSeek's config.json."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+# What an architecture fixes in code, so that its config.json need not say it.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "deepseek": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
+    "deepseek_v2": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
+    "deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True},
+    "kimi_k2": {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True},
+    "llama": {},
+    "mistral": {},
+    "mixtral": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": True},
+    "qwen2": {"qkv_bias": True},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RopeScaling:
+    """How rotary frequencies are stretched to a longer context; `rope_scaling` in config.json."""
+
+    rope_type: str  # "yarn" (DeepSeek) or "llama3"
+    factor: float
+    original_max_position_embeddings: int
+    beta_fast: float = 32.0  # yarn: turns over the original context above which a pair keeps its frequency
+    beta_slow: float = 1.0  # yarn: turns below which it is slowed by the whole factor
+    mscale: float | None = None  # yarn: temperature of the rotated part; None: 1 with mscale_all_dim unset
+    mscale_all_dim: float | None = None  # yarn: temperature of the whole score
+    low_freq_factor: float = 1.0  # llama3: the same two limits, as turns
+    high_freq_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.rope_type not in ("yarn", "llama3"):
+            raise ValueError(f"rope_scaling: wanted rope_type 'yarn' or 'llama3', got {self.rope_type!r}")
+        if self.factor < 1 or self.original_max_position_embeddings < 1:
+            raise ValueError(f"rope_scaling: factor and original_max_position_embeddings must be >= 1, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A decoder-only transformer. Letters are the axes of the course's legend (README.md)."""
+
+    vocab_size: int  # z
+    hidden_size: int  # d
+    intermediate_size: int  # width of a dense feed-forward layer
+    num_hidden_layers: int
+    num_attention_heads: int  # h
+    name: str = ""
+
+    # heads that cache keys and values: MHA, GQA, MQA
+    num_key_value_heads: int | None = None  # None: as many as query heads
+    head_dim: int | None = None  # None: hidden_size / num_attention_heads
+
+    # Multi-head Latent Attention: set kv_lora_rank and the three head sizes, or none of the four
+    kv_lora_rank: int | None = None  # c, cached
+    q_lora_rank: int | None = None  # None: queries are not compressed
+    qk_nope_head_dim: int | None = None  # n
+    qk_rope_head_dim: int | None = None  # r, cached once for all heads
+    v_head_dim: int | None = None  # v
+
+    # DeepSeekMoE: layers from first_k_dense_replace on choose among experts
+    n_routed_experts: int | None = None  # e; None: every layer is dense
+    n_shared_experts: int = 0
+    num_experts_per_tok: int | None = None  # k
+    moe_intermediate_size: int | None = None  # f
+    first_k_dense_replace: int = 0
+    moe_layer_freq: int = 1
+    n_group: int = 1  # g
+    topk_group: int = 1
+    topk_method: str = "greedy"  # "noaux_tc": a balance bias per expert
+    scoring_func: str = "softmax"
+    norm_topk_prob: bool = False
+    routed_scaling_factor: float = 1.0
+
+    num_nextn_predict_layers: int = 0  # depths of Multi-Token Prediction, outside num_hidden_layers
+
+    max_position_embeddings: int = 4096
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+    attention_bias: bool = False  # on every projection from or to the residual stream
+    qkv_bias: bool = False  # Qwen2: on queries, keys and values only
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # keys this course does not use
+
+    def __post_init__(self) -> None:
+        if self.num_key_value_heads is None:
+            object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
+        if self.head_dim is None and not self.is_mla:
+            object.__setattr__(self, "head_dim", self._derived_head_dim())
+        problems = list(_wrong_values(self)) or list(_contradictions(self))
+        if problems:
+            raise ValueError(f"config {self.name or '(unnamed)'}: " + "; ".join(problems))
+
+    def _derived_head_dim(self) -> int:
+        if not self.num_attention_heads or self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"head_dim is missing and hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def is_mla(self) -> bool:
+        return self.kv_lora_rank is not None
+
+    @property
+    def qk_head_dim(self) -> int:
+        """n + r: the length of one head's query and key, MLA or not."""
+        return (self.qk_nope_head_dim or 0) + (self.qk_rope_head_dim or 0) if self.is_mla else self.head_dim or 0
+
+    @property
+    def rotary_dim(self) -> int | None:
+        """r: how many dimensions of a key carry its position."""
+        return self.qk_rope_head_dim if self.is_mla else self.head_dim
+
+    def is_moe(self, layer: int) -> bool:
+        """Whether 0-based `layer` routes to experts."""
+        if self.n_routed_experts is None:
+            return False
+        return layer >= self.first_k_dense_replace and layer % self.moe_layer_freq == 0
+
+    @property
+    def moe_layers(self) -> int:
+        return sum(map(self.is_moe, range(self.num_hidden_layers)))
+
+    @property
+    def dense_layers(self) -> int:
+        return self.num_hidden_layers - self.moe_layers
+
+    @classmethod
+    def from_json(cls, source: str | Path | Mapping[str, Any]) -> "ModelConfig":
+        """Read a model's config.json, given as a path or as a dict.
+
+        Both spellings in use are read: `rope_theta` with `rope_scaling`, or `rope_parameters`;
+        `num_nextn_predict_layers` or `num_mtp_layers`. Unknown keys stay in `extra`.
+
+        Raises:
+            ValueError: not JSON, an architecture this course does not count, a key that is missing, of the wrong
+                type, or at odds with another; the message names it.
+        """
+        given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+        architecture = given.pop("model_type", None)
+        if architecture is not None and architecture not in ARCHITECTURES:
+            raise ValueError(f"model_type {architecture!r} is unknown here; known: {', '.join(ARCHITECTURES)}")
+        values = {**ARCHITECTURES.get(architecture, {}), **_without_nulls(_modern_spelling(given, architecture))}
+        known = {f.name for f in fields(cls)} - {"extra"}
+        missing = [f.name for f in fields(cls) if f.name in _REQUIRED and f.name not in values]
+        if missing:
+            raise ValueError(f"config.json lacks {', '.join(missing)}; it has {', '.join(sorted(given))}")
+        extra = {key: value for key, value in values.items() if key not in known}
+        if architecture is not None:
+            extra["model_type"] = architecture
+        return cls(**{key: value for key, value in values.items() if key in known}, extra=extra)
+
+
+_REQUIRED = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}
+_MLA_SIZES = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+_ONLY_BUILT = {"hidden_act": "silu", "rope_interleave": True, "mlp_bias": False}
+_MAY_BE_ZERO = {"n_shared_experts", "first_k_dense_replace", "num_nextn_predict_layers"}
+
+
+def published(name: str) -> ModelConfig:
+    """The config of a published model, by name (`published_names()` lists them)."""
+    if name not in published_names():
+        raise ValueError(f"no published model {name!r}; known: {', '.join(published_names())}")
+    text = (resources.files("course_lib") / "published" / f"{name}.json").read_text(encoding="utf-8")
+    return ModelConfig.from_json({"name": name, **json.loads(text)})
+
+
+def published_names() -> list[str]:
+    folder = resources.files("course_lib") / "published"
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        path = path / "config.json"
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no file {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: wanted a JSON object, got a {type(given).__name__}")
+    return given
+
+
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _modern_spelling(given: dict[str, Any], architecture: str | None) -> dict[str, Any]:
+    """Merge the alternative spellings into ours; two that disagree are an error."""
+    values = dict(given)
+
+    def rename(old: str, new: str) -> None:
+        value = values.pop(old, None)
+        if value is None:
+            return
+        if values.get(new, value) not in (value, None):
+            raise ValueError(f"{old} = {value} contradicts {new} = {values[new]}")
+        values[new] = value
+
+    rename("num_mtp_layers", "num_nextn_predict_layers")
+    rename("num_local_experts", "n_routed_experts")
+    if architecture == "mixtral":  # every layer is made of experts, and intermediate_size is theirs
+        values.setdefault("moe_intermediate_size", values.get("intermediate_size"))
+    rope = dict(values.pop("rope_parameters", None) or {})
+    if "rope_theta" in rope:
+        values["_theta"] = rope.pop("rope_theta")
+        rename("_theta", "rope_theta")
+    scaling, older = _rope_scaling(rope), _rope_scaling(values.pop("rope_scaling", None) or {})
+    if rope and older is not None and scaling != older:
+        raise ValueError(f"rope_parameters {scaling} contradicts rope_scaling {older}")
+    values["rope_scaling"] = scaling or older
+    return values
+
+
+def _rope_scaling(given: Mapping[str, Any] | RopeScaling) -> RopeScaling | None:
+    if isinstance(given, RopeScaling):
+        return given
+    kind = given.get("rope_type", given.get("type"))
+    if not given or kind == "default":
+        return None
+    known = {f.name for f in fields(RopeScaling)}
+    missing = {"factor", "original_max_position_embeddings"} - set(given)
+    if kind is None or missing:
+        raise ValueError(f"rope_scaling lacks {', '.join(sorted(missing)) or 'rope_type'}: {dict(given)}")
+    unused = set(given) - known - {"type", "rope_theta"}
+    if unused:
+        raise ValueError(f"rope_scaling: {', '.join(sorted(unused))} would change the rotation and is not built here")
+    values = {key: value for key, value in given.items() if key in known and value is not None}
+    return RopeScaling(**{**values, "rope_type": kind})
+
+
+def _wrong_values(config: ModelConfig) -> Iterator[str]:
+    """Sizes must be positive integers: `true`, 7168.0 and "7168" are not."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if f.type in (int, int | None) and value is not None:
+            least = 0 if f.name in _MAY_BE_ZERO else 1
+            if not number or not isinstance(value, int) or value < least:
+                yield f"{f.name}: wanted an integer >= {least}, got {value!r}"
+        elif f.type is float and not (number and value > 0):
+            yield f"{f.name}: wanted a number > 0, got {value!r}"
+        elif f.type is bool and not isinstance(value, bool):
+            yield f"{f.name}: wanted true or false, got {value!r}"
+
+
+def _contradictions(c: ModelConfig) -> Iterator[str]:
+    heads, kv_heads = c.num_attention_heads, c.num_key_value_heads or 0
+    given = [name for name in _MLA_SIZES if getattr(c, name) is not None]
+    lacking = [name for name in _MLA_SIZES if name not in given]
+    if c.is_mla and lacking:
+        yield f"kv_lora_rank is set but {', '.join(lacking)} missing"
+    elif not c.is_mla and (given or c.q_lora_rank):
+        yield f"{', '.join(given) or 'q_lora_rank'} given without kv_lora_rank"
+    elif c.is_mla and c.extra.get("qk_head_dim", c.qk_head_dim) != c.qk_head_dim:
+        yield f"qk_head_dim {c.extra['qk_head_dim']} is not qk_nope_head_dim + qk_rope_head_dim = {c.qk_head_dim}"
+    if heads % kv_heads:
+        yield f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
+    if c.rotary_dim and c.rotary_dim % 2:
+        yield f"rotary positions turn pairs, so their dimension must be even, got {c.rotary_dim}"
+    for key, built in _ONLY_BUILT.items():
+        if c.extra.get(key, built) != built:
+            yield f"{key} = {c.extra[key]!r} is not built here, only {built!r}"
+    if c.moe_layers:
+        yield from _expert_contradictions(c)
+
+
+def _expert_contradictions(c: ModelConfig) -> Iterator[str]:
+    experts, chosen = c.n_routed_experts or 0, c.num_experts_per_tok or 0
+    for name in ("num_experts_per_tok", "moe_intermediate_size"):
+        if getattr(c, name) is None:
+            yield f"n_routed_experts is {experts} but {name} is missing"
+    if experts % c.n_group:
+        yield f"n_group {c.n_group} does not divide n_routed_experts {experts}"
+    if c.topk_group > c.n_group:
+        yield f"topk_group {c.topk_group} is more than n_group {c.n_group}"
+    if chosen * c.n_group > experts * c.topk_group:
+        yield f"num_experts_per_tok {chosen} is more than {c.topk_group} of {c.n_group} groups hold"
+    if c.scoring_func not in ("softmax", "sigmoid"):
+        yield f"scoring_func: wanted 'softmax' or 'sigmoid', got {c.scoring_func!r}"

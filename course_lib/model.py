@@ -1,0 +1,82 @@
+"""MiniDeepSeek: blocks of attention and feed-forward, a language model of any published shape (dense layers so far)."""
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from course_lib.attention import Attention
+from course_lib.cache import Cache, LayerCache
+from course_lib.config import ModelConfig
+from course_lib.mla import MLA
+from course_lib.weights import copy_from_transformers
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate x) * up x), the feed-forward layer of all models here (arXiv:2002.05202)."""
+
+    def __init__(self, hidden_size: int, width: int):
+        super().__init__()
+        self.gate = nn.Linear(hidden_size, width, bias=False)
+        self.up = nn.Linear(hidden_size, width, bias=False)
+        self.down = nn.Linear(width, hidden_size, bias=False)
+
+    def forward(self, x: Float[Tensor, "*m d"]) -> Float[Tensor, "*m d"]:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward; each reads a normed copy of the residual stream and adds to it."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.attention = MLA(config) if config.is_mla else Attention(config)
+        self.ffn_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.ffn = SwiGLU(config.hidden_size, config.intermediate_size)
+
+    def forward(self, x: Float[Tensor, "b s d"], cache: LayerCache | None = None) -> Float[Tensor, "b s d"]:
+        x = x + self.attention(self.attention_norm(x), cache)
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class MiniDeepSeek(nn.Module):
+    """A decoder-only language model built from a config.
+
+    Raises:
+        ValueError: the config has layers of experts.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        if config.moe_layers:
+            raise ValueError(
+                f"only dense layers are built so far, and {config.moe_layers} of the {config.num_hidden_layers} layers "
+                f"of {config.name or 'this config'} have experts; first_k_dense_replace = {config.num_hidden_layers} "
+                "makes all of them dense"
+            )
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=config.initializer_range)
+        if config.tie_word_embeddings:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Int[Tensor, "b s"], cache: Cache | None = None) -> Float[Tensor, "b s z"]:
+        """Logits of each next token. With a `cache`, `tokens` follow those already in it, and join them."""
+        x = self.embedding(tokens)
+        for block, layer in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
+            x = block(x, layer)
+        return self.head(self.norm(x))
+
+    def new_cache(self, capacity: int = 0) -> Cache:
+        """An empty cache; `capacity` reserves room for that many tokens."""
+        return Cache(self.config.num_hidden_layers, capacity)
+
+    def load_transformers(self, hf_model: nn.Module) -> "MiniDeepSeek":
+        """Take the weights of a `transformers` DeepSeek V2/V3, Llama, Mistral or Qwen2 model of the same config."""
+        copy_from_transformers(self, hf_model)
+        return self

@@ -1,0 +1,72 @@
+"""Weights from `transformers` models: which of their names is which of ours."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.config import ModelConfig
+
+_NAMES = {
+    "model.embed_tokens": "embedding",
+    "model.norm": "norm",
+    "lm_head": "head",
+    "model.layers.": "blocks.",
+    "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn": "attention",
+    "mlp.gate_proj": "ffn.gate",
+    "mlp.up_proj": "ffn.up",
+    "mlp.down_proj": "ffn.down",
+    "q_a_proj": "q_proj.down",
+    "q_a_layernorm": "q_proj.norm",
+    "q_b_proj": "q_proj.up",
+    "kv_a_proj_with_mqa": "kv_down",
+    "kv_a_layernorm": "latent_norm",
+}
+
+
+def copy_from_transformers(model: nn.Module, hf_model: nn.Module) -> None:
+    """Copy every weight of `hf_model` into `model`, in the dtype and on the device of `model`.
+
+    Raises:
+        ValueError: the two differ in config or in any name or shape; nothing is copied then.
+    """
+    config = cast(ModelConfig, model.config)
+    given = _translate(hf_model.state_dict(), config)
+    wanted = model.state_dict()
+    differing = sorted(
+        f"{name}: {tuple(given[name].shape) if name in given else 'absent'}, "
+        f"wanted {tuple(wanted[name].shape) if name in wanted else 'none'}"
+        for name in given.keys() | wanted.keys()
+        if name not in given or name not in wanted or given[name].shape != wanted[name].shape
+    )
+    if differing:
+        raise ValueError(f"{len(differing)} weights do not fit this config: " + "; ".join(differing[:5]))
+    model.load_state_dict(given)
+
+
+def _translate(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    ours: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        for theirs, mine in _NAMES.items():
+            name = name.replace(theirs, mine)
+        if name.endswith("kv_b_proj.weight"):  # one matrix there: per head, first n rows for keys, then v for values
+            up = weight.unflatten(0, (config.num_attention_heads, -1))
+            n = config.qk_nope_head_dim or 0
+            ours[name.replace("kv_b_proj.weight", "k_up")], ours[name.replace("kv_b_proj.weight", "v_up")] = (
+                up[:, :n],
+                up[:, n:],
+            )
+        elif not config.is_mla and "attention.q_proj" in name or "attention.k_proj" in name:
+            ours[name] = _interleave(weight, config.head_dim or 0)
+        else:
+            ours[name] = weight
+    return ours
+
+
+def _interleave(weight: Tensor, head_dim: int) -> Tensor:
+    """Llama-like checkpoints pair dimension i with i + head_dim/2; ours pairs neighbours, as Llama's own weights do."""
+    halves = weight.unflatten(0, (-1, 2, head_dim // 2))
+    return torch.stack([halves[:, 0], halves[:, 1]], dim=2).flatten(0, 2)
