@@ -1,18 +1,23 @@
 """Shapes in annotations are checked while tests run; what pytest must not collect; the devices to test on."""
 
+import pkgutil
+from pathlib import Path
+
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("course_lib", "beartype.beartype")  # before the first import of course_lib
+import tests.typecheck  # noqa: F401  (the hook looks it up by name)
+
+# Before the first import of course_lib; but config.py answers wrong types itself, with messages that are tested.
+MODULES = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "course_lib")])}
+install_import_hook([f"course_lib.{name}" for name in sorted(MODULES - {"config"})], "tests.typecheck.checked")
 
 collect_ignore = ["notebooks/source", "notebooks/build.py"]
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
 def device(request: pytest.FixtureRequest) -> str:
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
     return request.param
 
 

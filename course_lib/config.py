@@ -157,7 +157,7 @@ class ModelConfig:
         extra = {key: value for key, value in values.items() if key not in known}
         if architecture is not None:
             extra["model_type"] = architecture
-        return cls(**{key: value for key, value in values.items() if key in known}, extra=extra)
+        return cls(**_with_floats(cls, {key: values[key] for key in known & set(values)}), extra=extra)
 
 
 _REQUIRED = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}
@@ -237,8 +237,14 @@ def _rope_scaling(given: Mapping[str, Any] | RopeScaling) -> RopeScaling | None:
     unused = set(given) - known - {"type", "rope_theta"}
     if unused:
         raise ValueError(f"rope_scaling: {', '.join(sorted(unused))} would change the rotation and is not built here")
-    values = {key: value for key, value in given.items() if key in known and value is not None}
-    return RopeScaling(**{**values, "rope_type": kind})
+    values = {key: given[key] for key in known & set(given) if given[key] is not None}
+    return RopeScaling(**_with_floats(RopeScaling, {**values, "rope_type": kind}))
+
+
+def _with_floats(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """JSON writes 40 where 40.0 is meant."""
+    real = {f.name for f in fields(cls) if f.type in (float, float | None)}
+    return {key: float(value) if key in real and type(value) is int else value for key, value in values.items()}
 
 
 def _wrong_values(config: ModelConfig) -> Iterator[str]:

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Builds the notebooks from their percent scripts in source/: runs every cell and stores what it shows.
+
+python notebooks/build.py                 build every notebook that differs from its script
+python notebooks/build.py 01_kv_cache     build this one, changed or not
+python notebooks/build.py --check         run nothing; name the stale notebooks and fail if there are any
+
+Two builds of one script are the same to the byte, unless a cell shows a time or a random number.
+"""
+
+import argparse
+import copy
+import hashlib
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).resolve().parent
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class StderrError(Exception):
+    """A cell ran, but warned or logged: a reader would ask what went wrong."""
+
+
+def main(arguments: list[str], folder: Path = FOLDER) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to build, without .ipynb; none: the stale ones")
+    parser.add_argument("--check", action="store_true", help="only name the stale ones")
+    options = parser.parse_args(arguments)
+
+    scripts = {script.stem: script for script in sorted((folder / "source").glob("*.py"))}
+    if unknown := set(options.names) - set(scripts):
+        parser.error(f"no script for {', '.join(sorted(unknown))}; there are: {', '.join(scripts)}")
+    named = [scripts[name] for name in options.names] or list(scripts.values())
+    if options.check:
+        old = [script.stem for script in named if stale(script)]
+        print("\n".join(f"{name}: stale, run python notebooks/build.py {name}" for name in old) or "nothing is stale")
+        return int(bool(old))
+    built = [build(script) for script in named if options.names or stale(script)]
+    return int(not all(built))
+
+
+def target(script: Path) -> Path:
+    return script.parent.parent / f"{script.stem}.ipynb"
+
+
+def stale(script: Path) -> bool:
+    """Whether the cells of the notebook differ from those of its script. Outputs are left to nbval."""
+    return not target(script).exists() or _cells(_read(script)) != _cells(nbformat.read(target(script), as_version=4))
+
+
+def build(script: Path) -> bool:
+    """Write the notebook of `script`, or say why not and leave the old one as it is."""
+    start, notebook = time.perf_counter(), _read(script)
+    where = {"metadata": {"path": str(target(script).parent)}}
+    quiet = ["--log-level=ERROR"]  # a kernel on loopback warns about its unencrypted transport
+    print(f"{script.stem}: ", end="", flush=True)
+    try:
+        NotebookClient(
+            notebook,
+            timeout=300,
+            kernel_name=KERNEL["name"],
+            coalesce_streams=True,
+            resources=where,
+            extra_arguments=quiet,
+        ).execute()
+        refuse_stderr(notebook)
+    except (CellControlSignal, DeadKernelError, StderrError) as error:
+        print(f"not built. {error}")
+        return False
+    part = target(script).with_suffix(".part")
+    nbformat.write(normalise(notebook), part)
+    part.replace(target(script))
+    print(f"{len(notebook.cells)} cells in {time.perf_counter() - start:.0f} s")
+    return True
+
+
+def refuse_stderr(notebook: NotebookNode) -> None:
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise StderrError(f"Cell {number} wrote to stderr:\n\n{cell.source}\n\n{output.text}")
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """The same cells and outputs without what changes from build to build. Widgets keep only their text.
+
+    A widget's view names a model that lives in the kernel of this build: reopened, it would say "model not found".
+    """
+    seen, cells = Counter(), []
+    for old in copy.deepcopy(notebook).cells:
+        digest = hashlib.sha256(f"{old.cell_type}\n{old.source}".encode()).hexdigest()[:12]
+        seen[digest] += 1
+        cell = NotebookNode(old, id=f"{digest}-{seen[digest]}", metadata={})
+        if tags := old.metadata.get("tags"):
+            cell.metadata["tags"] = tags
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+            output.pop("transient", None)
+        cells.append(cell)
+    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def _read(script: Path) -> NotebookNode:
+    return jupytext.read(script, fmt="py:percent")
+
+
+def _cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""Attention written again with loops over tokens, heads and pairs: shares no line with course_lib, only its weights."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_lib.config import ModelConfig
+
+
+def linear(module: Any, x: Tensor) -> Tensor:
+    y = torch.stack([(row * x).sum() for row in module.weight])
+    return y if module.bias is None else y + module.bias
+
+
+def rms_norm(module: Any, x: Tensor, eps: float) -> Tensor:
+    return x / math.sqrt(float((x * x).mean()) + eps) * module.weight
+
+
+def yarn_temperature(factor: float, mscale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
+
+
+def angle_per_position(config: ModelConfig, i: int, dim: int) -> float:
+    """Angle that pair i gains with each position."""
+    plain = config.rope_theta ** (-2 * i / dim)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return plain
+    context = scaling.original_max_position_embeddings
+
+    def boundary(turns: float) -> float:
+        return dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(config.rope_theta))
+
+    low, high = max(math.floor(boundary(32)), 0), min(math.ceil(boundary(1)), dim - 1)
+    ramp = min(max((i - low) / ((high - low) or 0.001), 0.0), 1.0)
+    return plain * (1 - ramp) + plain / scaling.factor * ramp
+
+
+def turned(config: ModelConfig, x: Tensor, position: int) -> Tensor:
+    y, scaling, gain = x.clone(), config.rope_scaling, 1.0
+    if scaling is not None:
+        gain = yarn_temperature(scaling.factor, scaling.mscale or 1.0)
+        gain /= yarn_temperature(scaling.factor, scaling.mscale_all_dim or 0.0)
+    for i in range(len(x) // 2):
+        angle = position * angle_per_position(config, i, len(x))
+        a, b = x[2 * i], x[2 * i + 1]
+        y[2 * i] = gain * (a * math.cos(angle) - b * math.sin(angle))
+        y[2 * i + 1] = gain * (a * math.sin(angle) + b * math.cos(angle))
+    return y
+
+
+def mixed(query: Tensor, keys: list[Tensor], values: list[Tensor], scale: float) -> Tensor:
+    scores = [scale * float((query * key).sum()) for key in keys]
+    top = max(scores)
+    weights = [math.exp(score - top) for score in scores]
+    return torch.stack([w / sum(weights) * v for w, v in zip(weights, values, strict=True)]).sum(0)
+
+
+def mla(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
+    """MLA as the report writes it (arXiv:2405.04434 eqs 9 to 19), one token and one head at a time; x is (b, s, d)."""
+    h, c = config.num_attention_heads, config.kv_lora_rank or 0
+    n, r = config.qk_nope_head_dim or 0, config.qk_rope_head_dim or 0
+    scale, scaling = 1 / math.sqrt(n + r), config.rope_scaling
+    if scaling is not None:
+        scale *= yarn_temperature(scaling.factor, scaling.mscale_all_dim or 0.0) ** 2
+    out = torch.zeros_like(x)
+    for b in range(len(x)):
+        latents, shared_keys = [], []
+        for t, token in enumerate(x[b]):
+            down = linear(layer.kv_down, token)
+            latents.append(rms_norm(layer.latent_norm, down[:c], 1e-6))
+            shared_keys.append(turned(config, down[c:], t))
+            query = token
+            if config.q_lora_rank is None:
+                query = linear(layer.q_proj, query)
+            else:
+                query = rms_norm(layer.q_proj.norm, linear(layer.q_proj.down, query), 1e-6)
+                query = linear(layer.q_proj.up, query)
+            heads = []
+            for i in range(h):
+                q = query[i * (n + r) : (i + 1) * (n + r)]
+                q = torch.cat([q[:n], turned(config, q[n:], t)])
+                keys = [torch.cat([layer.k_up[i] @ y, k]) for y, k in zip(latents, shared_keys, strict=True)]
+                values = [layer.v_up[i] @ y for y in latents]
+                heads.append(mixed(q, keys, values, scale))
+            out[b, t] = linear(layer.o_proj, torch.cat(heads))
+    return out
+
+
+def attention(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
+    """MHA, GQA or MQA, one token and one head at a time; x is (b, s, d)."""
+    h, kv, width = config.num_attention_heads, config.num_key_value_heads or 0, config.head_dim or 0
+    out = torch.zeros_like(x)
+    for b in range(len(x)):
+        keys: list[list[Tensor]] = [[] for _ in range(kv)]
+        values: list[list[Tensor]] = [[] for _ in range(kv)]
+        for t, token in enumerate(x[b]):
+            q, k, v = (linear(m, token) for m in (layer.q_proj, layer.k_proj, layer.v_proj))
+            for g in range(kv):
+                keys[g].append(turned(config, k[g * width : (g + 1) * width], t))
+                values[g].append(v[g * width : (g + 1) * width])
+            heads = []
+            for i in range(h):
+                query = turned(config, q[i * width : (i + 1) * width], t)
+                heads.append(mixed(query, keys[i * kv // h], values[i * kv // h], width**-0.5))
+            out[b, t] = linear(layer.o_proj, torch.cat(heads))
+    return out

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from course_lib.accounting import cache_bytes, parameters
+from course_lib.config import ModelConfig, published, published_names
+from course_lib.model import MiniDeepSeek
+from tests.conftest import tiny_heads, tiny_mla
+
+DENSE = [name for name in published_names() if published(name).moe_layers == 0]
+TINY = [
+    tiny_mla(),
+    tiny_mla(q_lora_rank=None, attention_bias=True),
+    tiny_mla(tie_word_embeddings=True),
+    tiny_heads(3, qkv_bias=True),
+    tiny_heads(1, attention_bias=True, tie_word_embeddings=True),
+]
+
+
+def test_nine_published_models_are_dense() -> None:
+    assert len(DENSE) == 9
+
+
+@pytest.mark.parametrize("config", [*map(published, DENSE), *TINY], ids=lambda c: c.name or "tiny")
+def test_the_model_has_exactly_the_parameters_that_accounting_counts(config: ModelConfig) -> None:
+    with torch.device("meta"):
+        model = MiniDeepSeek(config)
+    assert sum(p.numel() for p in model.parameters()) == parameters(config).total
+
+
+def test_layers_of_experts_are_refused() -> None:
+    with pytest.raises(ValueError, match="58 of the 61 layers of deepseek-v3 have experts"):
+        MiniDeepSeek(published("deepseek-v3"))
+
+
+@pytest.mark.parametrize("config", [tiny_mla(), tiny_heads(2)], ids=["mla", "gqa"])
+@pytest.mark.parametrize("capacity", [0, 19])
+@torch.no_grad()
+def test_cached_decoding_gives_the_logits_of_one_pass(config: ModelConfig, capacity: int, device: str) -> None:
+    model = MiniDeepSeek(config).double().to(device)
+    tokens = torch.randint(config.vocab_size, (2, 19), device=device)
+    cache = model.new_cache(capacity)
+    parts = [model(part, cache) for part in tokens.split([8, 1, 1, 5, 1, 1, 1, 1], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens), rtol=0, atol=1e-12)
+    assert cache.length == 19
+    assert cache.nbytes == 2 * cache_bytes(config, tokens=19, bytes_per_element=8)
+
+
+@torch.no_grad()
+def test_a_cache_of_another_depth_is_refused() -> None:
+    model, deeper = MiniDeepSeek(tiny_mla()), MiniDeepSeek(tiny_mla(num_hidden_layers=3))
+    with pytest.raises(ValueError, match="zip"):
+        model(torch.zeros(1, 3, dtype=torch.int64), deeper.new_cache())
+
+
+def test_the_future_does_not_change_the_past() -> None:
+    model = MiniDeepSeek(tiny_mla()).double()
+    tokens = torch.randint(37, (1, 9))
+    changed = tokens.clone()
+    changed[:, 6:] = (tokens[:, 6:] + 1) % 37
+    difference = (model(tokens) - model(changed)).abs().amax(dim=(0, 2))
+    assert difference[:6].max() == 0
+    assert difference[6:].min() > 0

@@ -1,0 +1,103 @@
+"""The same weights in `transformers` give the same logits: an implementation that we did not write."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from course_lib.config import ModelConfig
+from course_lib.model import MiniDeepSeek
+
+# transformers keeps norms and softmax in float32 even in a double model
+TOLERANCE = 5e-6
+
+SIZES = {"vocab_size": 37, "hidden_size": 25, "intermediate_size": 42, "num_hidden_layers": 3, "num_attention_heads": 5}
+LATENT = {
+    "kv_lora_rank": 14, "qk_nope_head_dim": 8, "qk_rope_head_dim": 6, "v_head_dim": 10, "num_key_value_heads": 5,
+    "first_k_dense_replace": 3, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
+}  # fmt: skip
+PLAIN = {"rope_type": "default", "rope_theta": 500.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 40.0, "original_max_position_embeddings": 64,
+        "mscale": 1.0, "mscale_all_dim": 0.707}  # fmt: skip
+YARN_BARE = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16,
+             "beta_fast": 16, "beta_slow": 2}  # fmt: skip
+
+
+def pair(config_class: Any, model_class: Any, device: str, **settings: object) -> tuple[Any, MiniDeepSeek]:
+    config = config_class(**settings)
+    config._experts_implementation = "eager"
+    theirs = model_class(config).eval().double()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, mean=0.1 if parameter.ndim == 1 else 0.0, std=0.4)
+    ours = MiniDeepSeek(ModelConfig.from_json(config.to_dict())).double().load_transformers(theirs)
+    return theirs.to(device), ours.to(device)
+
+
+@torch.no_grad()
+def assert_same_decode(theirs: Any, ours: MiniDeepSeek, device: str) -> None:
+    """A prefill of 17 tokens, 20 cached steps, and the whole at once."""
+    tokens = torch.randint(ours.config.vocab_size, (2, 37), device=device)
+    expected = theirs(tokens).logits
+    atol = TOLERANCE * expected.abs().max().item()
+    torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=atol)
+    cache, their_cache = ours.new_cache(), DynamicCache(config=theirs.config)
+    for part in tokens.split([17] + [1] * 20, dim=1):
+        step = theirs(part, past_key_values=their_cache, use_cache=True).logits
+        torch.testing.assert_close(ours(part, cache), step, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("rope", [PLAIN, YARN, YARN_BARE], ids=["plain", "yarn", "yarn_bare"])
+@pytest.mark.parametrize("q_lora_rank", [None, 11])
+@pytest.mark.parametrize(
+    ("config_class", "model_class"), [(DeepseekV2Config, DeepseekV2ForCausalLM), (DeepseekV3Config, DeepseekV3ForCausalLM)]
+)
+def test_deepseek(config_class: Any, model_class: Any, q_lora_rank: int | None, rope: dict, device: str) -> None:
+    theirs, ours = pair(
+        config_class, model_class, device, **SIZES, **LATENT,
+        q_lora_rank=q_lora_rank, rope_parameters=rope, max_position_embeddings=640, rms_norm_eps=1e-5,
+    )  # fmt: skip
+    assert_same_decode(theirs, ours, device)
+
+
+@pytest.mark.parametrize("attention_bias", [False, True])
+@pytest.mark.parametrize("tie_word_embeddings", [False, True])
+def test_deepseek_with_biases_and_tied_embedding(attention_bias: bool, tie_word_embeddings: bool, device: str) -> None:
+    theirs, ours = pair(
+        DeepseekV3Config, DeepseekV3ForCausalLM, device, **SIZES, **LATENT,
+        q_lora_rank=11, attention_bias=attention_bias, tie_word_embeddings=tie_word_embeddings,
+    )  # fmt: skip
+    assert_same_decode(theirs, ours, device)
+
+
+@pytest.mark.parametrize("kv_heads", [6, 3, 1])
+@pytest.mark.parametrize(
+    ("config_class", "model_class"),
+    [(LlamaConfig, LlamaForCausalLM), (MistralConfig, MistralForCausalLM), (Qwen2Config, Qwen2ForCausalLM)],
+)
+def test_models_that_cache_keys_and_values(config_class: Any, model_class: Any, kv_heads: int, device: str) -> None:
+    sizes = {**SIZES, "hidden_size": 24, "num_attention_heads": 6}
+    theirs, ours = pair(config_class, model_class, device, **sizes, num_key_value_heads=kv_heads, rope_parameters=PLAIN)
+    assert_same_decode(theirs, ours, device)
+
+
+def test_weights_of_another_shape_are_refused_and_none_is_taken() -> None:
+    theirs = DeepseekV3ForCausalLM(DeepseekV3Config(**SIZES, **LATENT, q_lora_rank=11))
+    config = DeepseekV3Config(**{**SIZES, "intermediate_size": 43}, **LATENT, q_lora_rank=11)
+    ours = MiniDeepSeek(ModelConfig.from_json(config.to_dict()))
+    before = ours.embedding.weight.clone()
+    with pytest.raises(ValueError, match=r"9 weights do not fit.*ffn\.down\.weight: \(25, 42\), wanted \(25, 43\)"):
+        ours.load_transformers(theirs)
+    assert torch.equal(ours.embedding.weight, before)
