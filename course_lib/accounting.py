@@ -72,11 +72,9 @@ def cache_elements(config: ModelConfig) -> int:
 
 
 def cache_width(config: ModelConfig) -> int:
-    """Numbers cached per token and layer: c + r with MLA, else keys and values of the KV heads (arXiv:2405.04434 t1)."""
+    """Numbers cached per token and layer: c + r, or keys and values of the KV heads (arXiv:2405.04434 table 1)."""
     if config.is_mla:
-        assert config.kv_lora_rank and config.qk_rope_head_dim
-        return config.kv_lora_rank + config.qk_rope_head_dim
-    assert config.num_key_value_heads and config.head_dim
+        return (config.kv_lora_rank or 0) + config.qk_rope_head_dim
     return 2 * config.num_key_value_heads * config.head_dim
 
 
@@ -87,6 +85,30 @@ def cache_bytes(config: ModelConfig, tokens: int, bytes_per_element: float = 2) 
     return round(tokens * cache_elements(config) * bytes_per_element)
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What decoding for several users takes of one GPU's memory."""
+
+    cache_bytes: int
+    weight_bytes: int  # 0: the weights are elsewhere
+    users_that_fit: int
+
+
+def serving(
+    config: ModelConfig,
+    *,
+    context: int,
+    users: int,
+    memory_bytes: float,
+    bytes_per_element: float = 2,
+    bytes_per_weight: float = 0,
+) -> Serving:
+    """Caches of `users`, each `context` tokens long, and how many such caches the memory holds beside the weights."""
+    each = cache_bytes(config, context, bytes_per_element)
+    weights = round(parameters(config).total * bytes_per_weight)
+    return Serving(users * each, weights, max(int((memory_bytes - weights) // each), 0))
+
+
 def attention_flops(config: ModelConfig, query_tokens: int, key_tokens: int, absorb: bool) -> int:
     """FLOPs of one MLA layer from latents to heads, one sequence; a multiply-add is 2, the mask saves nothing.
 
@@ -95,7 +117,7 @@ def attention_flops(config: ModelConfig, query_tokens: int, key_tokens: int, abs
     if not config.is_mla:
         raise ValueError(f"{config.name or 'this config'} has no kv_lora_rank, so nothing to absorb")
     h, c, s, t = config.num_attention_heads, config.kv_lora_rank or 0, query_tokens, key_tokens
-    n, r, v = config.qk_nope_head_dim or 0, config.qk_rope_head_dim or 0, config.v_head_dim or 0
+    n, r, v = config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim
     if absorb:
         fold_query, scores, mix, fold_output = s * h * n * c, s * t * h * (c + r), s * t * h * c, s * h * c * v
         return 2 * (fold_query + scores + mix + fold_output)
@@ -105,7 +127,7 @@ def attention_flops(config: ModelConfig, query_tokens: int, key_tokens: int, abs
 
 def _mla(config: ModelConfig) -> dict[str, int]:
     d, h, q, c = config.hidden_size, config.num_attention_heads, config.q_lora_rank, config.kv_lora_rank or 0
-    n, r, v = config.qk_nope_head_dim or 0, config.qk_rope_head_dim or 0, config.v_head_dim or 0
+    n, r, v = config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim
     if q is None:
         query = {"q_proj": d * h * (n + r)}
     else:
@@ -121,8 +143,8 @@ def _mla(config: ModelConfig) -> dict[str, int]:
 
 def _attention(config: ModelConfig) -> dict[str, int]:
     d, biased = config.hidden_size, config.attention_bias or config.qkv_bias
-    queries = config.num_attention_heads * (config.head_dim or 0)
-    keys = (config.num_key_value_heads or 0) * (config.head_dim or 0)
+    queries = config.num_attention_heads * config.head_dim
+    keys = config.num_key_value_heads * config.head_dim
     return {
         "q_proj": (d + biased) * queries,
         "k_proj": (d + biased) * keys,
@@ -133,12 +155,12 @@ def _attention(config: ModelConfig) -> dict[str, int]:
 
 def _feed_forward(config: ModelConfig) -> dict[str, Component]:
     """SwiGLU has three matrices. A token passes its chosen and all shared experts; the gate looks at every expert."""
-    d, experts, moe = config.hidden_size, config.n_routed_experts or 0, config.moe_layers
-    expert = 3 * d * (config.moe_intermediate_size or 0)
+    d, experts, moe = config.hidden_size, config.n_routed_experts, config.moe_layers
+    expert = 3 * d * config.moe_intermediate_size
     biases = experts if config.topk_method == "noaux_tc" else 0
     return {
         "dense_ffn": Component(3 * d * config.intermediate_size, config.dense_layers),
         "gate": Component(experts * d + biases, moe),
         "shared_experts": Component(config.n_shared_experts * expert, moe),
-        "routed_experts": Component(experts * expert, moe, (config.num_experts_per_tok or 0) * expert),
+        "routed_experts": Component(experts * expert, moe, config.num_experts_per_tok * expert),
     }

@@ -1,9 +1,9 @@
 """Attention that caches keys and values: MHA, GQA and MQA are one class, told apart by the number of KV heads."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-import torch
 
 from course_lib.cache import LayerCache
 from course_lib.config import ModelConfig
@@ -47,7 +47,6 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        assert config.head_dim is not None and config.num_key_value_heads is not None
         d, self.head_dim = config.hidden_size, config.head_dim
         queries, keys = config.num_attention_heads * self.head_dim, config.num_key_value_heads * self.head_dim
         biased = config.attention_bias or config.qkv_bias

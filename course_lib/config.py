@@ -1,11 +1,13 @@
 """One config for every model of the course, spelled as in DeepSeek's config.json."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from course_lib.config_rules import contradictions, wrong_values
 
 # What an architecture fixes in code, so that its config.json need not say it.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -53,21 +55,21 @@ class ModelConfig:
     name: str = ""
 
     # heads that cache keys and values: MHA, GQA, MQA
-    num_key_value_heads: int | None = None  # None: as many as query heads
-    head_dim: int | None = None  # None: hidden_size / num_attention_heads
+    num_key_value_heads: int = 0  # 0: as many as query heads
+    head_dim: int = 0  # 0: hidden_size / num_attention_heads
 
     # Multi-head Latent Attention: set kv_lora_rank and the three head sizes, or none of the four
     kv_lora_rank: int | None = None  # c, cached
     q_lora_rank: int | None = None  # None: queries are not compressed
-    qk_nope_head_dim: int | None = None  # n
-    qk_rope_head_dim: int | None = None  # r, cached once for all heads
-    v_head_dim: int | None = None  # v
+    qk_nope_head_dim: int = 0  # n
+    qk_rope_head_dim: int = 0  # r, cached once for all heads
+    v_head_dim: int = 0  # v
 
     # DeepSeekMoE: layers from first_k_dense_replace on choose among experts
-    n_routed_experts: int | None = None  # e; None: every layer is dense
+    n_routed_experts: int = 0  # e; 0: every layer is dense
     n_shared_experts: int = 0
-    num_experts_per_tok: int | None = None  # k
-    moe_intermediate_size: int | None = None  # f
+    num_experts_per_tok: int = 0  # k
+    moe_intermediate_size: int = 0  # f
     first_k_dense_replace: int = 0
     moe_layer_freq: int = 1
     n_group: int = 1  # g
@@ -90,11 +92,11 @@ class ModelConfig:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # keys this course does not use
 
     def __post_init__(self) -> None:
-        if self.num_key_value_heads is None:
+        if self.num_key_value_heads == 0:
             object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
-        if self.head_dim is None and not self.is_mla:
+        if self.head_dim == 0 and not self.is_mla:
             object.__setattr__(self, "head_dim", self._derived_head_dim())
-        problems = list(_wrong_values(self)) or list(_contradictions(self))
+        problems = list(wrong_values(self)) or list(contradictions(self))
         if problems:
             raise ValueError(f"config {self.name or '(unnamed)'}: " + "; ".join(problems))
 
@@ -111,18 +113,25 @@ class ModelConfig:
         return self.kv_lora_rank is not None
 
     @property
-    def qk_head_dim(self) -> int:
-        """n + r: the length of one head's query and key, MLA or not."""
-        return (self.qk_nope_head_dim or 0) + (self.qk_rope_head_dim or 0) if self.is_mla else self.head_dim or 0
+    def attention_kind(self) -> str:
+        """MLA, or by the number of KV heads MHA, GQA or MQA."""
+        if self.is_mla:
+            return "MLA"
+        return {self.num_attention_heads: "MHA", 1: "MQA"}.get(self.num_key_value_heads, "GQA")
 
     @property
-    def rotary_dim(self) -> int | None:
+    def qk_head_dim(self) -> int:
+        """n + r: the length of one head's query and key, MLA or not."""
+        return self.qk_nope_head_dim + self.qk_rope_head_dim if self.is_mla else self.head_dim
+
+    @property
+    def rotary_dim(self) -> int:
         """r: how many dimensions of a key carry its position."""
         return self.qk_rope_head_dim if self.is_mla else self.head_dim
 
     def is_moe(self, layer: int) -> bool:
         """Whether 0-based `layer` routes to experts."""
-        if self.n_routed_experts is None:
+        if self.n_routed_experts == 0:
             return False
         return layer >= self.first_k_dense_replace and layer % self.moe_layer_freq == 0
 
@@ -149,7 +158,7 @@ class ModelConfig:
         architecture = given.pop("model_type", None)
         if architecture is not None and architecture not in ARCHITECTURES:
             raise ValueError(f"model_type {architecture!r} is unknown here; known: {', '.join(ARCHITECTURES)}")
-        values = {**ARCHITECTURES.get(architecture, {}), **_without_nulls(_modern_spelling(given, architecture))}
+        values = {**ARCHITECTURES.get(architecture or "", {}), **_without_nulls(_modern_spelling(given, architecture))}
         known = {f.name for f in fields(cls)} - {"extra"}
         missing = [f.name for f in fields(cls) if f.name in _REQUIRED and f.name not in values]
         if missing:
@@ -161,9 +170,6 @@ class ModelConfig:
 
 
 _REQUIRED = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}
-_MLA_SIZES = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-_ONLY_BUILT = {"hidden_act": "silu", "rope_interleave": True, "mlp_bias": False}
-_MAY_BE_ZERO = {"n_shared_experts", "first_k_dense_replace", "num_nextn_predict_layers"}
 
 
 def published(name: str) -> ModelConfig:
@@ -215,8 +221,8 @@ def _modern_spelling(given: dict[str, Any], architecture: str | None) -> dict[st
         values.setdefault("moe_intermediate_size", values.get("intermediate_size"))
     rope = dict(values.pop("rope_parameters", None) or {})
     if "rope_theta" in rope:
-        values["_theta"] = rope.pop("rope_theta")
-        rename("_theta", "rope_theta")
+        values["rope_parameters.rope_theta"] = rope.pop("rope_theta")
+        rename("rope_parameters.rope_theta", "rope_theta")
     scaling, older = _rope_scaling(rope), _rope_scaling(values.pop("rope_scaling", None) or {})
     if rope and older is not None and scaling != older:
         raise ValueError(f"rope_parameters {scaling} contradicts rope_scaling {older}")
@@ -245,54 +251,3 @@ def _with_floats(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """JSON writes 40 where 40.0 is meant."""
     real = {f.name for f in fields(cls) if f.type in (float, float | None)}
     return {key: float(value) if key in real and type(value) is int else value for key, value in values.items()}
-
-
-def _wrong_values(config: ModelConfig) -> Iterator[str]:
-    """Sizes must be positive integers: `true`, 7168.0 and "7168" are not."""
-    for f in fields(config):
-        value = getattr(config, f.name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if f.type in (int, int | None) and value is not None:
-            least = 0 if f.name in _MAY_BE_ZERO else 1
-            if not number or not isinstance(value, int) or value < least:
-                yield f"{f.name}: wanted an integer >= {least}, got {value!r}"
-        elif f.type is float and not (number and value > 0):
-            yield f"{f.name}: wanted a number > 0, got {value!r}"
-        elif f.type is bool and not isinstance(value, bool):
-            yield f"{f.name}: wanted true or false, got {value!r}"
-
-
-def _contradictions(c: ModelConfig) -> Iterator[str]:
-    heads, kv_heads = c.num_attention_heads, c.num_key_value_heads or 0
-    given = [name for name in _MLA_SIZES if getattr(c, name) is not None]
-    lacking = [name for name in _MLA_SIZES if name not in given]
-    if c.is_mla and lacking:
-        yield f"kv_lora_rank is set but {', '.join(lacking)} missing"
-    elif not c.is_mla and (given or c.q_lora_rank):
-        yield f"{', '.join(given) or 'q_lora_rank'} given without kv_lora_rank"
-    elif c.is_mla and c.extra.get("qk_head_dim", c.qk_head_dim) != c.qk_head_dim:
-        yield f"qk_head_dim {c.extra['qk_head_dim']} is not qk_nope_head_dim + qk_rope_head_dim = {c.qk_head_dim}"
-    if heads % kv_heads:
-        yield f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
-    if c.rotary_dim and c.rotary_dim % 2:
-        yield f"rotary positions turn pairs, so their dimension must be even, got {c.rotary_dim}"
-    for key, built in _ONLY_BUILT.items():
-        if c.extra.get(key, built) != built:
-            yield f"{key} = {c.extra[key]!r} is not built here, only {built!r}"
-    if c.moe_layers:
-        yield from _expert_contradictions(c)
-
-
-def _expert_contradictions(c: ModelConfig) -> Iterator[str]:
-    experts, chosen = c.n_routed_experts or 0, c.num_experts_per_tok or 0
-    for name in ("num_experts_per_tok", "moe_intermediate_size"):
-        if getattr(c, name) is None:
-            yield f"n_routed_experts is {experts} but {name} is missing"
-    if experts % c.n_group:
-        yield f"n_group {c.n_group} does not divide n_routed_experts {experts}"
-    if c.topk_group > c.n_group:
-        yield f"topk_group {c.topk_group} is more than n_group {c.n_group}"
-    if chosen * c.n_group > experts * c.topk_group:
-        yield f"num_experts_per_tok {chosen} is more than {c.topk_group} of {c.n_group} groups hold"
-    if c.scoring_func not in ("softmax", "sigmoid"):
-        yield f"scoring_func: wanted 'softmax' or 'sigmoid', got {c.scoring_func!r}"

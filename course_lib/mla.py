@@ -1,4 +1,4 @@
-"""Multi-head Latent Attention: what is cached of a token is one short latent and one rotated key (arXiv:2405.04434 s2.1)."""
+"""Multi-head Latent Attention: of a token, one short latent and one rotated key are cached (arXiv:2405.04434 s2.1)."""
 
 import torch
 from jaxtyping import Float
@@ -87,10 +87,8 @@ class MLA(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        assert config.is_mla and config.kv_lora_rank and config.v_head_dim
-        assert config.qk_nope_head_dim and config.qk_rope_head_dim
         self.config, d, h = config, config.hidden_size, config.num_attention_heads
-        self.c, self.n, self.r = config.kv_lora_rank, config.qk_nope_head_dim, config.qk_rope_head_dim
+        self.c, self.n, self.r = config.kv_lora_rank or 0, config.qk_nope_head_dim, config.qk_rope_head_dim
         v, q, biased = config.v_head_dim, config.q_lora_rank, config.attention_bias
         if q is None:
             self.q_proj = nn.Linear(d, h * (self.n + self.r), bias=False)
@@ -118,7 +116,9 @@ class MLA(nn.Module):
         turns = self.rotary.turns(offset, x.shape[1], like=x)
         q_nope, q_rope = self.q_proj(x).unflatten(-1, (-1, self.n + self.r)).split([self.n, self.r], dim=-1)
         latent, k_rope = self.kv_down(x).split([self.c, self.r], dim=-1)
-        q_rope, k_rope = rotate(torch.cat([q_rope, k_rope[:, :, None]], dim=2), turns).split([q_rope.shape[2], 1], dim=2)
+        q_rope, k_rope = rotate(torch.cat([q_rope, k_rope[:, :, None]], dim=2), turns).split(
+            [q_rope.shape[2], 1], dim=2
+        )
         rows = torch.cat([self.latent_norm(latent), k_rope[:, :, 0]], dim=-1)
         if cache is not None:
             rows = cache.append(rows)

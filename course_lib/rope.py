@@ -10,7 +10,7 @@ from course_lib.config import ModelConfig, RopeScaling
 
 
 def frequencies(rotary_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None) -> Float[Tensor, "pairs"]:
-    """Angle per position of each pair [radians], float64: theta^(-2i/r), slowed for long contexts if `scaling` says so."""
+    """Angle per position of each pair [radians], float64: theta^(-2i/r), slowed for long contexts by `scaling`."""
     pair = torch.arange(rotary_dim // 2, dtype=torch.float64)
     plain = theta ** (-2 * pair / rotary_dim)
     if scaling is None:
@@ -23,7 +23,11 @@ def _yarn_keep(rotary_dim: int, theta: float, scaling: RopeScaling) -> Float[Ten
     """1 for pairs that turn often within the original context, 0 for those that hardly turn (arXiv:2309.00071 s3.2)."""
 
     def pair_that_turns(turns: float) -> float:
-        return rotary_dim * math.log(scaling.original_max_position_embeddings / (2 * math.pi * turns)) / (2 * math.log(theta))
+        return (
+            rotary_dim
+            * math.log(scaling.original_max_position_embeddings / (2 * math.pi * turns))
+            / (2 * math.log(theta))
+        )
 
     first = max(math.floor(pair_that_turns(scaling.beta_fast)), 0)
     last = min(math.ceil(pair_that_turns(scaling.beta_slow)), rotary_dim - 1)
@@ -66,7 +70,6 @@ class Rotary:
 
     def __init__(self, config: ModelConfig):
         scaling = config.rope_scaling
-        assert config.rotary_dim is not None
         self.frequencies = frequencies(config.rotary_dim, config.rope_theta, scaling)
         self.gain = 1.0  # YaRN's temperature where it stands on the rotated part instead of the score
         if scaling is not None and scaling.rope_type == "yarn":

@@ -54,13 +54,13 @@ def _translate(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, 
             name = name.replace(theirs, mine)
         if name.endswith("kv_b_proj.weight"):  # one matrix there: per head, first n rows for keys, then v for values
             up = weight.unflatten(0, (config.num_attention_heads, -1))
-            n = config.qk_nope_head_dim or 0
+            n = config.qk_nope_head_dim
             ours[name.replace("kv_b_proj.weight", "k_up")], ours[name.replace("kv_b_proj.weight", "v_up")] = (
                 up[:, :n],
                 up[:, n:],
             )
-        elif not config.is_mla and "attention.q_proj" in name or "attention.k_proj" in name:
-            ours[name] = _interleave(weight, config.head_dim or 0)
+        elif (not config.is_mla and "attention.q_proj" in name) or "attention.k_proj" in name:
+            ours[name] = _interleave(weight, config.head_dim)
         else:
             ours[name] = weight
     return ours

@@ -24,6 +24,12 @@ from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+EXECUTION = {
+    "kernel_name": KERNEL["name"],
+    "timeout": 300,
+    "coalesce_streams": True,  # or the number of outputs depends on when the kernel flushed them
+    "extra_arguments": ["--log-level=ERROR"],  # a kernel on loopback warns about its unencrypted transport
+}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -55,24 +61,15 @@ def target(script: Path) -> Path:
 
 def stale(script: Path) -> bool:
     """Whether the cells of the notebook differ from those of its script. Outputs are left to nbval."""
-    return not target(script).exists() or _cells(_read(script)) != _cells(nbformat.read(target(script), as_version=4))
+    return not target(script).exists() or cells(read(script)) != cells(nbformat.read(target(script), as_version=4))
 
 
 def build(script: Path) -> bool:
     """Write the notebook of `script`, or say why not and leave the old one as it is."""
-    start, notebook = time.perf_counter(), _read(script)
-    where = {"metadata": {"path": str(target(script).parent)}}
-    quiet = ["--log-level=ERROR"]  # a kernel on loopback warns about its unencrypted transport
+    start, notebook = time.perf_counter(), read(script)
     print(f"{script.stem}: ", end="", flush=True)
     try:
-        NotebookClient(
-            notebook,
-            timeout=300,
-            kernel_name=KERNEL["name"],
-            coalesce_streams=True,
-            resources=where,
-            extra_arguments=quiet,
-        ).execute()
+        NotebookClient(notebook, resources={"metadata": {"path": str(target(script).parent)}}, **EXECUTION).execute()
         refuse_stderr(notebook)
     except (CellControlSignal, DeadKernelError, StderrError) as error:
         print(f"not built. {error}")
@@ -96,7 +93,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
     A widget's view names a model that lives in the kernel of this build: reopened, it would say "model not found".
     """
-    seen, cells = Counter(), []
+    seen, kept = Counter(), []
     for old in copy.deepcopy(notebook).cells:
         digest = hashlib.sha256(f"{old.cell_type}\n{old.source}".encode()).hexdigest()[:12]
         seen[digest] += 1
@@ -106,16 +103,16 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)
             output.pop("transient", None)
-        cells.append(cell)
+        kept.append(cell)
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    return nbformat.v4.new_notebook(cells=kept, metadata=metadata)
 
 
-def _read(script: Path) -> NotebookNode:
+def read(script: Path) -> NotebookNode:
     return jupytext.read(script, fmt="py:percent")
 
 
-def _cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:
+def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:
     return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
 
 

@@ -1,34 +1,34 @@
 """Tiny configs, every axis of another size, so that a swapped axis cannot pass."""
 
+from typing import Any
+
 import pytest
 
 from course_lib.config import ModelConfig, RopeScaling
 
-YARN = RopeScaling(
-    rope_type="yarn", factor=40.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=0.707
-)
+YARN = RopeScaling(rope_type="yarn", factor=40.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=0.707)
 
 
-def tiny_mla(**changes: object) -> ModelConfig:
-    sizes: dict[str, object] = {
+def tiny_mla(**changes: Any) -> ModelConfig:
+    sizes: dict[str, Any] = {
         "vocab_size": 37, "hidden_size": 26, "intermediate_size": 42, "num_hidden_layers": 2,
         "num_attention_heads": 5, "kv_lora_rank": 14, "q_lora_rank": 11,
         "qk_nope_head_dim": 7, "qk_rope_head_dim": 6, "v_head_dim": 9, "rope_theta": 500.0,
     }  # fmt: skip
-    return ModelConfig(**{**sizes, **changes})  # pyright: ignore[reportArgumentType]
+    return ModelConfig(**{**sizes, **changes})
 
 
-def tiny_heads(kv_heads: int, **changes: object) -> ModelConfig:
-    sizes: dict[str, object] = {
+def tiny_heads(kv_heads: int, **changes: Any) -> ModelConfig:
+    sizes: dict[str, Any] = {
         "vocab_size": 37, "hidden_size": 26, "intermediate_size": 42, "num_hidden_layers": 2,
         "num_attention_heads": 6, "num_key_value_heads": kv_heads, "head_dim": 8, "rope_theta": 500.0,
     }  # fmt: skip
-    return ModelConfig(**{**sizes, **changes})  # pyright: ignore[reportArgumentType]
+    return ModelConfig(**{**sizes, **changes})
 
 
 @pytest.fixture(params=["plain", "no query compression", "yarn", "biased"])
 def mla_config(request: pytest.FixtureRequest) -> ModelConfig:
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "plain": {},
         "no query compression": {"q_lora_rank": None},
         "yarn": {"rope_scaling": YARN},

@@ -12,7 +12,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MARKER = re.compile(r"NBVAL_(IGNORE_OUTPUT|SKIP)")
 MARKER_TAGS = {"nbval-ignore-output", "nbval-skip"}
 OWN_PATH = re.compile(r"(?<![\w.~/])/(?:tmp|root|home|work|Users|var/folders)/|\b[A-Z]:\\+Users", re.IGNORECASE)
-WIDGET_IMPORT = re.compile(r"from course_lib\.widgets\S* import (.+)")
+WIDGET_IMPORT = re.compile(r"from course_lib\.widgets\S* import (\([^)]*\)|.+)")
 
 
 def problems(notebook: NotebookNode, size: int) -> list[str]:
@@ -75,8 +75,8 @@ def shown_without_text(notebook: NotebookNode) -> Iterator[int]:
     widgets = set(re.findall(r"\w+", " ".join(imports)))
     texts = [cell.cell_type == "markdown" and bool(cell.source.strip()) for cell in notebook.cells]
     for index, cell in enumerate(notebook.cells):
-        kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
-        shows = any(kind.startswith("image/") or "plotly" in kind for kind in kinds)
-        live = kinds and not widgets.isdisjoint(re.findall(r"\w+", cell.source))
-        if (shows or live) and not any(texts[max(index - 1, 0) : index + 2]):
+        shown = [item for output in cell.get("outputs", []) for item in output.get("data", {}).items()]
+        picture = any(kind.startswith("image/") or "plotly" in kind or "<svg" in value for kind, value in shown)
+        live = shown and not widgets.isdisjoint(re.findall(r"\w+", cell.source))
+        if (picture or live) and not any(texts[max(index - 1, 0) : index + 2]):
             yield index + 1

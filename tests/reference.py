@@ -61,7 +61,7 @@ def mixed(query: Tensor, keys: list[Tensor], values: list[Tensor], scale: float)
 def mla(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
     """MLA as the report writes it (arXiv:2405.04434 eqs 9 to 19), one token and one head at a time; x is (b, s, d)."""
     h, c = config.num_attention_heads, config.kv_lora_rank or 0
-    n, r = config.qk_nope_head_dim or 0, config.qk_rope_head_dim or 0
+    n, r = config.qk_nope_head_dim, config.qk_rope_head_dim
     scale, scaling = 1 / math.sqrt(n + r), config.rope_scaling
     if scaling is not None:
         scale *= yarn_temperature(scaling.factor, scaling.mscale_all_dim or 0.0) ** 2
@@ -91,7 +91,7 @@ def mla(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
 
 def attention(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
     """MHA, GQA or MQA, one token and one head at a time; x is (b, s, d)."""
-    h, kv, width = config.num_attention_heads, config.num_key_value_heads or 0, config.head_dim or 0
+    h, kv, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     out = torch.zeros_like(x)
     for b in range(len(x)):
         keys: list[list[Tensor]] = [[] for _ in range(kv)]

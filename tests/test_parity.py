@@ -24,15 +24,21 @@ from course_lib.model import MiniDeepSeek
 # transformers keeps norms and softmax in float32 even in a double model
 TOLERANCE = 5e-6
 
-SIZES = {"vocab_size": 37, "hidden_size": 25, "intermediate_size": 42, "num_hidden_layers": 3, "num_attention_heads": 5}
-LATENT = {
+SIZES: dict[str, Any] = {
+    "vocab_size": 37,
+    "hidden_size": 25,
+    "intermediate_size": 42,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 5,
+}
+LATENT: dict[str, Any] = {
     "kv_lora_rank": 14, "qk_nope_head_dim": 8, "qk_rope_head_dim": 6, "v_head_dim": 10, "num_key_value_heads": 5,
     "first_k_dense_replace": 3, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
 }  # fmt: skip
-PLAIN = {"rope_type": "default", "rope_theta": 500.0}
-YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 40.0, "original_max_position_embeddings": 64,
+PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 500.0}
+YARN: dict[str, Any] = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 40.0, "original_max_position_embeddings": 64,
         "mscale": 1.0, "mscale_all_dim": 0.707}  # fmt: skip
-YARN_BARE = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16,
+YARN_BARE: dict[str, Any] = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16,
              "beta_fast": 16, "beta_slow": 2}  # fmt: skip
 
 
@@ -62,7 +68,8 @@ def assert_same_decode(theirs: Any, ours: MiniDeepSeek, device: str) -> None:
 @pytest.mark.parametrize("rope", [PLAIN, YARN, YARN_BARE], ids=["plain", "yarn", "yarn_bare"])
 @pytest.mark.parametrize("q_lora_rank", [None, 11])
 @pytest.mark.parametrize(
-    ("config_class", "model_class"), [(DeepseekV2Config, DeepseekV2ForCausalLM), (DeepseekV3Config, DeepseekV3ForCausalLM)]
+    ("config_class", "model_class"),
+    [(DeepseekV2Config, DeepseekV2ForCausalLM), (DeepseekV3Config, DeepseekV3ForCausalLM)],
 )
 def test_deepseek(config_class: Any, model_class: Any, q_lora_rank: int | None, rope: dict, device: str) -> None:
     theirs, ours = pair(

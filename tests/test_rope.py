@@ -24,12 +24,16 @@ def test_neighbouring_pairs_turn_by_position_times_frequency(theta: float, devic
             torch.testing.assert_close(got[:, s, :, 2 * i + 1], a * math.sin(angle) + b * math.cos(angle))
 
 
-@pytest.mark.parametrize("mscales", [{}, {"mscale": 0.707, "mscale_all_dim": 0.707}, {"mscale": 1.0, "mscale_all_dim": 0.5}])
+@pytest.mark.parametrize(
+    "mscales", [{}, {"mscale": 0.707, "mscale_all_dim": 0.707}, {"mscale": 1.0, "mscale_all_dim": 0.5}]
+)
 @pytest.mark.parametrize(("factor", "context", "dim"), [(40.0, 4096, 64), (4.0, 64, 16), (2.5, 1000, 6)])
 def test_yarn_agrees_with_transformers(factor: float, context: int, dim: int, mscales: dict[str, float]) -> None:
     scaling = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": context, **mscales}
     hf_config = DeepseekV3Config(
-        qk_rope_head_dim=dim, max_position_embeddings=int(factor * context), rope_parameters={**scaling, "rope_theta": 1e4}
+        qk_rope_head_dim=dim,
+        max_position_embeddings=int(factor * context),
+        rope_parameters={**scaling, "rope_theta": 1e4},
     )
     expected, gain = ROPE_INIT_FUNCTIONS["yarn"](hf_config)
     config = tiny_mla(qk_rope_head_dim=dim, rope_theta=1e4, rope_scaling=RopeScaling(**scaling))

@@ -1,0 +1,56 @@
+"""What this machine has, and how to mend what it lacks."""
+
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    found: str
+    remedy: str = ""  # empty: nothing to mend
+
+
+def chromium() -> str | None:
+    """A browser for the browser tests: the first Chromium on the path."""
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
+
+
+def examine() -> list[Finding]:
+    """Check what the course uses; nothing here needs more than a CPU."""
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    memory = torch.cuda.mem_get_info()[1] if cuda else _memory()
+    lab = importlib.util.find_spec("jupyterlab") is not None
+    free = shutil.disk_usage(Path.cwd()).free
+    return [
+        Finding("Python", platform.python_version()),
+        Finding("PyTorch", torch.__version__),
+        Finding("device", device),
+        Finding("memory", f"{memory / 2**30:.0f} GiB" if memory else "unknown"),
+        Finding("JupyterLab", "installed" if lab else "absent", "" if lab else "python3 course.py lab installs it"),
+        Finding(
+            "disk", f"{free / 1e9:.0f} GB free", "" if free > 2e9 else "free some: an installation takes about 2 GB"
+        ),
+        Finding(
+            "Chromium",
+            chromium() or "absent",
+            "" if chromium() else "only browser tests want it; on Debian: sudo apt install chromium",
+        ),
+    ]
+
+
+def _memory() -> int | None:
+    """Bytes of main memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None

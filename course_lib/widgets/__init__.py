@@ -1,0 +1,1 @@
+"""Widgets: controls wired to pictures; `accounting` and its neighbours compute, `figures` draws."""

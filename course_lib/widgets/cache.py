@@ -1,0 +1,63 @@
+"""The cache explorer: who fits on one GPU."""
+
+from typing import Any, cast
+
+import ipywidgets as widgets
+
+from course_lib.accounting import serving
+from course_lib.config import published, published_names
+from course_lib.figures.cache import CacheBars, cache_svg
+
+MODELS = ("deepseek-v3", "deepseek-v2-lite", "llama-3-8b", "llama-3.1-405b", "deepseek-llm-67b", "llama-2-7b")
+# as published by NVIDIA for each card
+MEMORY = {"80 GB (A100, H100)": 80, "141 GB (H200)": 141, "180 GB (B200)": 180}
+ELEMENTS = {"fp32, 4 bytes": 4, "bf16, 2 bytes": 2, "fp8, 1 byte": 1, "6 bits, as V2 serves": 0.75}
+WIDE = {"description_width": "90px"}
+
+
+class CacheExplorer(widgets.VBox):
+    """Context [tokens], users, element size and GPU beside the cache bars of several models [GB]."""
+
+    def __init__(self, models: tuple[str, ...] = MODELS, context: int = 32768, users: int = 8) -> None:
+        self.models = widgets.SelectMultiple(
+            options=published_names(), value=models, rows=7, description="models", style=WIDE
+        )
+        self.context = widgets.SelectionSlider(
+            options=[(f"{2**i:,}".replace(",", " "), 2**i) for i in range(9, 21)],
+            value=context, description="context [tokens]", style={"description_width": "120px"},
+            layout={"width": "420px"},
+        )  # fmt: skip
+        self.users = widgets.IntSlider(
+            value=users, min=1, max=128, description="users", style={"description_width": "120px"},
+            layout={"width": "420px"},
+        )  # fmt: skip
+        self.element = widgets.Dropdown(options=ELEMENTS, value=2, description="cached as", style=WIDE)
+        self.memory = widgets.Dropdown(options=MEMORY, value=80, description="GPU", style=WIDE)
+        self.weights = widgets.Checkbox(value=False, description="weights on the same GPU, 2 bytes each", indent=False)
+        self.picture = widgets.HTML()
+        controls = widgets.VBox([self.context, self.users, self.element, self.memory, self.weights])
+        super().__init__([widgets.HBox([self.models, controls]), self.picture])
+        for control in (self.models, self.context, self.users, self.element, self.memory, self.weights):
+            control.observe(self._draw, names="value")
+        self._draw()
+
+    @property
+    def bars(self) -> CacheBars:
+        """What the picture shows now."""
+        context, users, memory = (
+            cast(int, self.context.value),
+            cast(int, self.users.value),
+            cast(int, self.memory.value),
+        )
+        shared = {
+            "context": context, "users": users, "memory_bytes": memory * 1e9,
+            "bytes_per_element": cast(float, self.element.value), "bytes_per_weight": 2 if self.weights.value else 0,
+        }  # fmt: skip
+        rows = [(config, serving(config, **shared)) for config in map(published, self.models.value)]
+        return CacheBars(rows, context=context, users=users, memory=memory)
+
+    def _draw(self, change: Any = None) -> None:
+        self.picture.value = cache_svg(self.bars)
+
+    def __repr__(self, **_: object) -> str:
+        return "CacheExplorer: run this cell to move the sliders; a picture of its first state stands beside it"

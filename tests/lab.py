@@ -1,0 +1,139 @@
+"""Drive notebooks as a student does: a JupyterLab of its own on loopback, and a Chromium found on the machine."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
+# No name but loopback resolves, so a test cannot come to depend on the network.
+FLAGS = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+FOLDERS += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running server: its address, the key to it, and the folder it serves."""
+
+    url: str
+    token: str
+    root: Path
+
+
+@contextmanager
+def jupyter_lab(home: Path) -> Iterator[Lab]:
+    """A server under `home` that shares no setting, workspace or kernel with the user's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(), home / "root")
+    folders = {name: home / name.lower() for name in FOLDERS}
+    for folder in (lab.root, *folders.values()):
+        folder.mkdir()
+    config = {
+        "ServerApp": {
+            "ip": "127.0.0.1",
+            "port": port,
+            "port_retries": 0,
+            "allow_root": True,
+            "root_dir": str(lab.root),
+        },
+        "IdentityProvider": {"token": lab.token},
+        "LabApp": {"expose_app_in_browser": True, "open_browser": False, "news_url": None},
+    }
+    (folders["JUPYTER_CONFIG_DIR"] / "jupyter_lab_config.json").write_text(json.dumps(config))
+    environment = os.environ | {name: str(folder) for name, folder in folders.items()}
+    with (home / "lab.log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab"], env=environment, stdout=log, stderr=log)
+    try:
+        if not answers(lab, server):
+            raise RuntimeError(f"JupyterLab did not start:\n{(home / 'lab.log').read_text()}")
+        yield lab
+    finally:
+        server.terminate()  # shuts its kernels down too
+        server.wait(30)
+
+
+def answers(lab: Lab, server: subprocess.Popen[bytes], seconds: float = 60) -> bool:
+    """Whether the server answers before it ends and before the time is up."""
+    deadline = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{lab.url}/api/status?token={lab.token}", timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return True
+    return False
+
+
+@contextmanager
+def chromium_page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)  # Playwright adds --no-sandbox
+        yield browser.new_page(viewport={"width": 1280, "height": 1000})
+        browser.close()
+
+
+def open_notebook(page: Page, lab: Lab, notebook: Path) -> list[str]:
+    """Open a copy of `notebook` and wait for its kernel; the list collects what the page complains about from then on."""
+    shutil.copy(notebook, lab.root)
+    page.goto(f"{lab.url}/doc/tree/{notebook.name}?token={lab.token}")
+    wait_until_idle(page)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    return complaints
+
+
+def wait_until_idle(page: Page, seconds: float = 60) -> None:
+    page.wait_for_function(
+        """() => {
+            const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+            return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+        }""",
+        timeout=1000 * seconds,
+    )
+
+
+def run_all(page: Page, seconds: float = 120) -> None:
+    """Run all cells, wait for the last one, and fail with the errors they stored."""
+    run = "() => jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)"
+    page.wait_for_function(run, timeout=1000 * seconds)
+    wait_until_idle(page)
+    notebook = page.evaluate("() => jupyterapp.shell.currentWidget.content.model.toJSON()")
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    errors = [f"{output['ename']}: {output['evalue']}" for output in outputs if output["output_type"] == "error"]
+    assert not errors, errors
+
+
+def drawing_widget(page: Page) -> tuple[Locator, Locator]:
+    """The first widget that draws a labelled SVG, and the SVG."""
+    picture = page.locator("svg[role=img]")
+    widget = page.locator(".jp-OutputArea-output .jupyter-widgets", has=picture).first
+    return widget, widget.locator(picture).first
+
+
+def press(widget: Locator, picture: Locator, key: str, seconds: float = 10) -> None:
+    """Press `key` on the widget's first slider and wait until the picture is labelled otherwise."""
+    label = picture.get_attribute("aria-label") or ""
+    widget.locator(".noUi-handle").first.press(key)
+    expect(picture).not_to_have_attribute("aria-label", label, timeout=1000 * seconds)
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Into the folder that COURSE_SCREENSHOTS names, if it names one."""
+    if folder := os.environ.get("COURSE_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
