@@ -109,7 +109,12 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def read(script: Path) -> NotebookNode:
-    return jupytext.read(script, fmt="py:percent")
+    """The script as a notebook; every cell tagged `bootstrap` is the one text of source/bootstrap.txt."""
+    notebook = jupytext.read(script, fmt="py:percent")
+    for cell in notebook.cells:
+        if "bootstrap" in cell.metadata.get("tags", []):
+            cell.source = (FOLDER / "source" / "bootstrap.txt").read_text(encoding="utf-8").rstrip()
+    return notebook
 
 
 def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:

@@ -43,20 +43,18 @@ def jupyter_lab(home: Path) -> Iterator[Lab]:
     for folder in (lab.root, *folders.values()):
         folder.mkdir()
     config = {
-        "ServerApp": {
-            "ip": "127.0.0.1",
-            "port": port,
-            "port_retries": 0,
-            "allow_root": True,
-            "root_dir": str(lab.root),
-        },
+        "ServerApp": {"ip": "127.0.0.1", "port": port, "port_retries": 0, "allow_root": True},
         "IdentityProvider": {"token": lab.token},
-        "LabApp": {"expose_app_in_browser": True, "open_browser": False, "news_url": None},
+        "LabApp": {"expose_app_in_browser": True, "open_browser": False},
     }
     (folders["JUPYTER_CONFIG_DIR"] / "jupyter_lab_config.json").write_text(json.dumps(config))
+    news = folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false"}')  # or a pop-up asks
     environment = os.environ | {name: str(folder) for name, folder in folders.items()}
+    command = [sys.executable, "-m", "jupyterlab"]
     with (home / "lab.log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab"], env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(command, env=environment, cwd=lab.root, stdout=log, stderr=log)
     try:
         if not answers(lab, server):
             raise RuntimeError(f"JupyterLab did not start:\n{(home / 'lab.log').read_text()}")
@@ -88,14 +86,14 @@ def chromium_page() -> Iterator[Page]:
 
 
 def open_notebook(page: Page, lab: Lab, notebook: Path) -> list[str]:
-    """Open a copy of `notebook` and wait for its kernel; the list collects what the page complains about from then on."""
+    """Open a copy of `notebook` and wait for its kernel. The list collects errors of the page from then on."""
     shutil.copy(notebook, lab.root)
     page.goto(f"{lab.url}/doc/tree/{notebook.name}?token={lab.token}")
     wait_until_idle(page)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    return complaints
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    return errors
 
 
 def wait_until_idle(page: Page, seconds: float = 60) -> None:
@@ -123,6 +121,7 @@ def drawing_widget(page: Page) -> tuple[Locator, Locator]:
     """The first widget that draws a labelled SVG, and the SVG."""
     picture = page.locator("svg[role=img]")
     widget = page.locator(".jp-OutputArea-output .jupyter-widgets", has=picture).first
+    widget.scroll_into_view_if_needed()  # waits until it is drawn
     return widget, widget.locator(picture).first
 
 

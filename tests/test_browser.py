@@ -42,14 +42,14 @@ def bar_widths(picture: Locator) -> float:
 
 
 def test_the_cache_explorer_draws_longer_bars_for_a_longer_context(lab: Lab, page: Page) -> None:
-    complaints = open_notebook(page, lab, NOTEBOOKS / "01_kv_cache.ipynb")
+    errors = open_notebook(page, lab, NOTEBOOKS / "01_kv_cache.ipynb")
     run_all(page)
     explorer, picture = drawing_widget(page)
     before = bar_widths(picture)
     press(explorer, picture, "ArrowRight")
     assert bar_widths(picture) > before
     screenshot(page, "01_kv_cache")
-    assert complaints == []
+    assert errors == []
 
 
 DEAF = """

@@ -36,10 +36,14 @@ LATENT: dict[str, Any] = {
     "first_k_dense_replace": 3, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
 }  # fmt: skip
 PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 500.0}
-YARN: dict[str, Any] = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 40.0, "original_max_position_embeddings": 64,
-        "mscale": 1.0, "mscale_all_dim": 0.707}  # fmt: skip
-YARN_BARE: dict[str, Any] = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16,
-             "beta_fast": 16, "beta_slow": 2}  # fmt: skip
+YARN: dict[str, Any] = {
+    "rope_type": "yarn", "rope_theta": 1e4, "factor": 40.0, "original_max_position_embeddings": 64,
+    "mscale": 1.0, "mscale_all_dim": 0.707,
+}  # fmt: skip
+YARN_BARE: dict[str, Any] = {
+    "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16,
+    "beta_fast": 16, "beta_slow": 2,
+}  # fmt: skip
 
 
 def pair(config_class: Any, model_class: Any, device: str, **settings: object) -> tuple[Any, MiniDeepSeek]:

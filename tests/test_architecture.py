@@ -1,0 +1,84 @@
+"""Imports go down only: numbers, arithmetic and functions, modules, assembly, what people look at."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    {"config", "config_rules", "claims"},
+    {"accounting", "rope", "cache", "doctor"},
+    {"attention", "mla"},
+    {"model", "weights", "corpus"},
+    {"figures", "widgets"},
+    {"__main__"},
+]
+WITHOUT_TORCH = {"config", "config_rules", "claims", "accounting", "figures", "widgets"}
+# within a floor, the few that may look at a neighbour
+BESIDE = {
+    ("config", "config_rules"), ("config_rules", "config"), ("mla", "attention"), ("model", "weights"),
+    ("widgets", "figures"),
+}  # fmt: skip
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "course_lib").parts[0].removesuffix(".py")
+
+
+def imported(source: str) -> set[str]:
+    """Full names of all modules that a source imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def wrong_imports(name: str, source: str) -> list[str]:
+    floor = {each: level for level, rooms in enumerate(FLOORS) for each in rooms}
+    wrong = []
+    for module in imported(source):
+        parts = module.split(".")
+        if parts[0] == "torch" and name in WITHOUT_TORCH:
+            wrong.append(f"{name} imports torch")
+        if parts[0] != "course_lib" or len(parts) < 2 or parts[1] not in floor or parts[1] == name:
+            continue
+        if floor[parts[1]] >= floor[name] and (name, parts[1]) not in BESIDE:
+            wrong.append(f"{name} imports {parts[1]}, which is not below it")
+    return wrong
+
+
+FILES = [
+    path
+    for path in sorted((ROOT / "course_lib").rglob("*.py"))
+    if path.parent.name + path.name != "course_lib__init__.py"
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path) -> None:
+    assert any(room(path) in floor for floor in FLOORS), f"give {room(path)} a floor"
+    assert wrong_imports(room(path), path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("rope", "from course_lib.mla import MLA"),
+        ("rope", "def f():\n    import course_lib.model"),
+        ("attention", "from course_lib import mla"),
+        ("config", "import torch.nn"),
+        ("model", "from course_lib.widgets.cache import CacheExplorer"),
+    ],
+)
+def test_the_rule_can_fail(name: str, source: str) -> None:
+    assert wrong_imports(name, source)
+
+
+def test_course_py_needs_the_standard_library_only() -> None:
+    roots = {name.split(".")[0] for name in imported((ROOT / "course.py").read_text(encoding="utf-8"))}
+    assert roots <= set(sys.stdlib_module_names)

@@ -1,0 +1,21 @@
+from course_lib.claims import LESSONS, claims, claims_html
+
+VERDICTS = {
+    "right", "about right", "imprecise", "misread", "overstated", "contradicted", "no public source", "unsupported",
+    "opinion",
+}  # fmt: skip
+
+
+def test_every_claim_is_judged_and_sourced() -> None:
+    assert len(claims()) == 41
+    for claim in claims():
+        assert claim.verdict in VERDICTS
+        assert claim.lesson in {"", *LESSONS}
+        assert claim.claim.endswith((".", "?")) and claim.reading.endswith(".")
+        assert claim.source or claim.verdict in ("opinion", "unsupported", "no public source"), claim.claim
+
+
+def test_the_table_keeps_verdicts_folded() -> None:
+    table = claims_html(claims())
+    assert table.count("<details>") == table.count("</details>") == 41
+    assert "<script" not in table

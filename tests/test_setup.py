@@ -1,0 +1,131 @@
+"""course.py decides what to install and what to run; environment.yml asks for the same."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """course.py as if it stood in an empty folder; commands are noted instead of run."""
+    spec = importlib.util.spec_from_file_location("course", ROOT / "course.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, path in {"ROOT": tmp_path, "VENV": tmp_path / ".venv"}.items():
+        monkeypatch.setattr(module, name, path)
+    monkeypatch.setattr(module, "PYTHON", module.VENV / "bin" / "python")
+    monkeypatch.setattr(module, "STAMP", module.VENV / "installed.json")
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text("")
+    module.commands, module.codes = [], {}  # pyright: ignore[reportAttributeAccessIssue]
+
+    def run(command: list[str]) -> int:
+        module.commands.append(command)
+        if "venv" in command:
+            module.PYTHON.parent.mkdir(parents=True)
+            module.PYTHON.write_text("")
+        return module.codes.get("pip" if "pip" in command else "other", 0)
+
+    monkeypatch.setattr(module, "run", run)
+    return module
+
+
+def test_a_first_run_makes_the_environment_and_a_second_does_not(course: ModuleType) -> None:
+    assert course.main(["test", "-k", "mla"]) == 0
+    venv, pip, pytest_command = course.commands
+    assert venv[1:3] == ["-m", "venv"]
+    assert pip[-4:] == ["-c", "constraints.txt", "-e", ".[lab,test]"]
+    assert pytest_command[1:] == ["-m", "pytest", "--nbval", "-k", "mla"]
+    course.commands.clear()
+    assert course.main(["params", "deepseek-v3"]) == 0
+    assert [command[1:] for command in course.commands] == [["-m", "course_lib", "params", "deepseek-v3"]]
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "constraints.txt"])
+def test_changed_dependencies_are_installed_again(course: ModuleType, file: str) -> None:
+    course.main(["lab"])
+    (course.ROOT / file).write_text("changed")
+    course.commands.clear()
+    course.main(["lab"])
+    assert [command[2] for command in course.commands] == ["pip", "jupyterlab"]
+
+
+def test_a_command_that_needs_more_adds_to_what_is_there(course: ModuleType) -> None:
+    for command, extras in (("params", "."), ("lab", ".[lab]"), ("test", ".[lab,test]"), ("lab", None)):
+        course.commands.clear()
+        course.main([command])
+        assert [c[-1] for c in course.commands if "pip" in c] == ([extras] if extras else [])
+
+
+def test_a_failed_installation_stops_and_is_tried_again(course: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    course.codes["pip"] = 7
+    assert course.main(["lab"]) == 7
+    assert "run the command again" in capsys.readouterr().out
+    course.codes.clear()
+    course.commands.clear()
+    assert course.main(["lab"]) == 0
+    assert [command[2] for command in course.commands] == ["pip", "jupyterlab"]
+
+
+def test_another_python_makes_a_new_environment(course: ModuleType) -> None:
+    course.main(["lab"])
+    stamp = json.loads(course.STAMP.read_text())
+    course.STAMP.write_text(json.dumps({**stamp, "python": "3.9.0"}))
+    course.PYTHON.unlink()
+    course.PYTHON.parent.rmdir()
+    course.commands.clear()
+    course.main(["lab"])
+    assert [command[2] for command in course.commands] == ["venv", "pip", "jupyterlab"]
+
+
+def test_lab_opens_the_first_lesson_or_the_one_named(course: ModuleType) -> None:
+    first = "notebooks/00_start_here.ipynb"
+    assert course.hand_over("lab", ["--no-browser"])[-2:] == [first, "--no-browser"]
+    assert first not in course.hand_over("lab", ["notebooks/01_kv_cache.ipynb"])
+    assert course.hand_over("grade", ["x"]) == ["-m", "course_grader", "grade", "x"]
+
+
+def test_what_stands_in_the_way_is_said(course: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "needs Python 3.11 or newer; this is 3.9" in course.why_not((3, 9))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "sudo apt install python3.12-venv" in course.why_not((3, 12))
+    assert course.main(["lab"]) == 1
+    assert course.commands == []
+
+
+def test_without_arguments_it_explains_itself() -> None:
+    result = subprocess.run([sys.executable, ROOT / "course.py"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "python3 course.py lab" in result.stdout and "python3 course.py test" in result.stdout
+
+
+def test_conda_asks_for_what_pip_asks_for() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    extras = ",".join(project["optional-dependencies"])
+    assert pip == ["-c constraints.txt", f"-e .[{extras}]"]
+    python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
+    assert python.removeprefix("python=") in project["requires-python"]
+
+
+def test_every_dependency_is_pinned_and_no_pin_has_an_address() -> None:
+    pins = (ROOT / "constraints.txt").read_text().split()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    assert "torch==2.13.0" in pins
+    pinned = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = {re.split(r"[\[><=]", name)[0].lower() for names in [project["dependencies"], *extras] for name in names}
+    assert wanted <= pinned
