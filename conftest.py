@@ -12,7 +12,8 @@ import tests.typecheck  # noqa: F401  (the hook looks it up by name)
 # Before the first import of course_lib. Typer has its own types, and config answers wrong ones with tested messages.
 MODULES = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "course_lib")])}
 install_import_hook(
-    [f"course_lib.{name}" for name in sorted(MODULES - {"__main__", "config", "config_rules"})], "tests.typecheck.checked"
+    [f"course_lib.{name}" for name in sorted(MODULES - {"__main__", "config", "config_rules"})],
+    "tests.typecheck.checked",
 )
 
 collect_ignore = ["notebooks/source", "notebooks/build.py"]

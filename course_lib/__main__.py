@@ -34,14 +34,14 @@ def params(
         table.add_column(heading, justify="left" if heading == "part" else "right")
     for name, part in counts.components.items():
         label = name.replace("attention.", "attn ").replace("_", " ")
-        table.add_row(label, *_spaced(part.each, part.layers, part.total, part.active))
+        table.add_row(label, *_grouped(part.each, part.layers, part.total, part.active))
     table.add_section()
-    table.add_row("all", "", "", *_spaced(counts.total, counts.active), style="bold")
-    table.add_row("no embedding", "", "", "", *_spaced(counts.active_without_embedding))
-    table.add_row("no embedding or head", "", "", "", *_spaced(counts.active_without_vocabulary))
+    table.add_row("all", "", "", *_grouped(counts.total, counts.active), style="bold")
+    table.add_row("no embedding", "", "", "", *_grouped(counts.active_without_embedding))
+    table.add_row("no embedding or head", "", "", "", *_grouped(counts.active_without_vocabulary))
     console.print(table)
     elements, size = accounting.cache_elements(config), accounting.cache_bytes(config, 1, bytes_per_element)
-    console.print("cache a token: {} numbers, {} bytes".format(*_spaced(elements, size)))
+    console.print("cache a token: {} numbers, {} bytes".format(*_grouped(elements, size)))
 
 
 @app.command(name="doctor")
@@ -66,8 +66,8 @@ def bench(
     runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
 
 
-def _spaced(*counts: int) -> list[str]:
-    return [f"{count:,}".replace(",", " ") for count in counts]
+def _grouped(*counts: int) -> list[str]:
+    return [f"{count:,}" for count in counts]
 
 
 if __name__ == "__main__":

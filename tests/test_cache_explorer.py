@@ -27,7 +27,7 @@ def test_bars_are_as_long_as_the_caches() -> None:
     explorer = CacheExplorer(models=("deepseek-v3", "llama-3-8b"), context=8192, users=4)
     v3, llama = widths(explorer)
     assert llama / v3 == pytest.approx(131072 / 70272, rel=0.01)
-    assert "Caches of 4 users with 8 192 tokens each: deepseek-v3 2.3 GB, 138 users fit" in label(explorer)
+    assert "Caches of 4 users with 8,192 tokens each: deepseek-v3 2.3 GB, 138 users fit" in label(explorer)
 
 
 def test_controls_move_the_bars() -> None:

@@ -17,17 +17,17 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_params_prints_every_total_of_a_published_model() -> None:
     code, text = run("params", "deepseek-v3")
     assert code == 0
-    assert "all 671 026 419 200 37 552 297 472" in text
-    assert "36 625 618 432" in text and "35 698 939 392" in text
-    assert "attn q down 11 010 048 61 671 612 928 671 612 928" in text
-    assert "35 136 numbers, 70 272 bytes" in text
+    assert "all 671,026,419,200 37,552,297,472" in text
+    assert "36,625,618,432" in text and "35,698,939,392" in text
+    assert "attn q down 11,010,048 61 671,612,928 671,612,928" in text
+    assert "35,136 numbers, 70,272 bytes" in text
 
 
 def test_params_reads_any_config_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(V3))
     code, text = run("params", str(tmp_path / "config.json"), "--bytes-per-element", "1")
     assert code == 0
-    assert "671 026 419 200" in text and "35 136 numbers, 35 136 bytes" in text
+    assert "671,026,419,200" in text and "35,136 numbers, 35,136 bytes" in text
 
 
 @pytest.mark.parametrize(

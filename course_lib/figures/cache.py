@@ -32,7 +32,7 @@ class CacheBars:
     def label(self, config: ModelConfig, serving: Serving) -> str:
         if serving.weight_bytes > self.memory * 1e9:
             return f"{_gb(serving.cache_bytes)}, weights alone {_gb(serving.weight_bytes)}"
-        fits = f"{serving.users_that_fit:,} users fit".replace(",", " ")
+        fits = f"{serving.users_that_fit:,} users fit"
         star = " *" if self.context > config.max_position_embeddings else ""
         return f"{_gb(serving.cache_bytes)}, {fits}{star}"
 
@@ -40,7 +40,7 @@ class CacheBars:
     def summary(self) -> str:
         """The picture in words."""
         bars = "; ".join(f"{config.name} {self.label(config, serving)}" for config, serving in self.rows)
-        return f"Caches of {self.users} users with {self.context:,} tokens each: ".replace(",", " ") + bars
+        return f"Caches of {self.users} users with {self.context:,} tokens each: {bars}"
 
     @property
     def note(self) -> str:
@@ -101,7 +101,6 @@ def cache_figure(bars: CacheBars) -> Figure:
     axes.set_ylim(len(bars.rows) - 0.5, -0.5)
     axes.set_xlim(0, bars.limit)
     axes.set_xlabel(f"cache [GB]; dashed: memory of the GPU, {bars.memory:g} GB   {bars.note}")
-    context = f"{bars.context:,}".replace(",", " ")
-    axes.set_title(f"{bars.users} users, {context} tokens each", fontsize=11)
+    axes.set_title(f"{bars.users} users, {bars.context:,} tokens each", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

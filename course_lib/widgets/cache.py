@@ -23,7 +23,7 @@ class CacheExplorer(widgets.VBox):
             options=published_names(), value=models, rows=7, description="models", style=WIDE
         )
         self.context = widgets.SelectionSlider(
-            options=[(f"{2**i:,}".replace(",", " "), 2**i) for i in range(9, 21)],
+            options=[(f"{2**i:,}", 2**i) for i in range(9, 21)],
             value=context, description="context [tokens]", style={"description_width": "120px"},
             layout={"width": "420px"},
         )  # fmt: skip

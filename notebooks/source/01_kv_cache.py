@@ -166,7 +166,7 @@ for kind, config in small.items():
 #
 # $$\text{users} = \left\lfloor \frac{M - W}{\text{context} \cdot \text{bytes per token}} \right\rfloor .$$
 #
-# Take a context of 32 768 tokens and a GPU with 80 GB (1 GB = 10⁹ bytes) that holds nothing but caches:
+# Take a context of 32,768 tokens and a GPU with 80 GB (1 GB = 10⁹ bytes) that holds nothing but caches:
 
 # %%
 for name in ("llama-2-7b", "llama-3-8b", "deepseek-llm-67b", "deepseek-v3"):
@@ -190,7 +190,7 @@ explorer = CacheExplorer()
 explorer
 
 # %% [markdown]
-# The first state of the explorer, for readers without a running kernel: 8 users with 32 768 tokens each.
+# The first state of the explorer, for readers without a running kernel: 8 users with 32,768 tokens each.
 
 # %%
 from course_lib.figures.cache import cache_figure
@@ -219,7 +219,7 @@ for name, (kilobytes, ratio) in printed.items():
 # - Decoding keeps the keys and values of all earlier tokens, so that a step costs one token of work, not all of them.
 # - Per token, MHA, GQA and MQA keep $2 \cdot \text{layers} \cdot \text{KV heads} \cdot d_h$ numbers; MLA keeps
 #   $\text{layers} \cdot (c + r)$.
-# - DeepSeek-V3 keeps 35 136 numbers, 70 272 bytes in bf16: as little as GQA with 2.25 KV heads would.
+# - DeepSeek-V3 keeps 35,136 numbers, 70,272 bytes in bf16: as little as GQA with 2.25 KV heads would.
 # - The cache, not the arithmetic, limits how many long conversations a GPU holds.
 #
 # ## Three questions
@@ -233,7 +233,7 @@ for name, (kilobytes, ratio) in printed.items():
 # <details><summary>Answers</summary>
 #
 # 1. Layers (80), KV heads (8) and head size (128). Hidden size, vocabulary and feed-forward width do not enter.
-# 2. 34 560 against 194 560 numbers: 82.2% smaller. The rest must come from storing each number in fewer bits.
+# 2. 34,560 against 194,560 numbers: 82.2% smaller. The rest must come from storing each number in fewer bits.
 # 3. Not at all: the product of the two is what counts.
 #
 # </details>
