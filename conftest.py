@@ -1,9 +1,14 @@
 """Shapes in annotations are checked while tests run; what pytest must not collect; the devices to test on."""
 
+import os
 import pkgutil
 from pathlib import Path
 
 import pytest
+
+# Threads that wait asleep, in notebook kernels too: spinning ones take the cores from the other processes of the tests.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from jaxtyping import install_import_hook
 
@@ -15,6 +20,8 @@ install_import_hook(
     [f"course_lib.{name}" for name in sorted(MODULES - {"__main__", "config", "config_rules"})],
     "tests.typecheck.checked",
 )
+
+torch.set_num_threads(1)  # the tensors of tests are tiny, and other processes of the tests want the other cores
 
 collect_ignore = ["notebooks/source", "notebooks/build.py"]
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
+NEWS = VENV / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's first question is not the course's
 NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"]}
 
 
@@ -88,6 +89,8 @@ def install(extras: list[str]) -> int:
     if code := run([str(PYTHON), *pip]):
         say("The installation failed; the lines above say why. Nothing is half done: run the command again.")
         return code
+    NEWS.parent.mkdir(parents=True, exist_ok=True)
+    NEWS.write_text('{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}')
     STAMP.write_text(json.dumps(wanted(extras)))
     say(f"Installed in {time.monotonic() - start:.0f} s")
     return 0

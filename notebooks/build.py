@@ -11,6 +11,7 @@ Two builds of one script are the same to the byte, unless a cell shows a time or
 import argparse
 import copy
 import hashlib
+import os
 import sys
 import time
 from collections import Counter
@@ -42,6 +43,7 @@ def main(arguments: list[str], folder: Path = FOLDER) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to build, without .ipynb; none: the stale ones")
     parser.add_argument("--check", action="store_true", help="only name the stale ones")
     options = parser.parse_args(arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine spinning threads slow small models tenfold
 
     scripts = {script.stem: script for script in sorted((folder / "source").glob("*.py"))}
     if unknown := set(options.names) - set(scripts):

@@ -19,6 +19,8 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
 # No name but loopback resolves, so a test cannot come to depend on the network.
 FLAGS = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+# Threads that spin for one another while browser and server want their core slow a small model down tenfold.
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
 FOLDERS += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
 
@@ -51,7 +53,7 @@ def jupyter_lab(home: Path) -> Iterator[Lab]:
     news = folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false"}')  # or a pop-up asks
-    environment = os.environ | {name: str(folder) for name, folder in folders.items()}
+    environment = QUIET | os.environ | {name: str(folder) for name, folder in folders.items()}
     command = [sys.executable, "-m", "jupyterlab"]
     with (home / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, cwd=lab.root, stdout=log, stderr=log)

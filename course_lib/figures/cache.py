@@ -12,6 +12,7 @@ from course_lib.config import ModelConfig
 # colours that the colour-blind tell apart (Okabe and Ito); the kind also stands in words beside each bar
 COLOURS = {"MLA": "#0072B2", "MQA": "#009E73", "GQA": "#E69F00", "MHA": "#D55E00"}
 WEIGHTS = "#999999"
+HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:5px"  # keeps lines off the letters
 LEFT, RIGHT, WIDTH, ROW = 190, 640, 880, 34  # px: bars start, bars end at the latest, whole picture, one bar
 
 
@@ -62,6 +63,7 @@ def cache_svg(bars: CacheBars) -> str:
         f'<svg role="img" aria-label="{escape(bars.summary)}" viewBox="0 0 {WIDTH} {bottom + 40}" width="100%" '
         f'style="max-width:{WIDTH}px;font:13px sans-serif" fill="currentColor">'
     ]
+    labels = []
     for i, (config, serving) in enumerate(bars.rows):
         top, kind = ROW * i + 4, config.attention_kind
         weights = min(scale * serving.weight_bytes, RIGHT - LEFT)
@@ -72,11 +74,13 @@ def cache_svg(bars: CacheBars) -> str:
             f'<rect x="{LEFT}" y="{top}" width="{weights:.1f}" height="{ROW - 10}" fill="{WEIGHTS}"/>',
             f'<rect x="{LEFT + weights:.1f}" y="{top}" width="{cache:.1f}" height="{ROW - 10}" '
             f'fill="{COLOURS[kind]}"/>',
-            f'<text x="{end + 6:.1f}" y="{top + 17}">{"» " * (end >= RIGHT)}{bars.label(config, serving)}</text>',
         ]
+        text = "» " * (end >= RIGHT) + bars.label(config, serving)
+        labels.append(f'<text x="{end + 6:.1f}" y="{top + 17}" style="{HALO}">{text}</text>')
     parts += [
         f'<line x1="{line:.1f}" x2="{line:.1f}" y1="0" y2="{bottom}" stroke="currentColor" stroke-width="2" '
         'stroke-dasharray="6 4"/>',
+        *labels,
         f'<text x="{line:.1f}" y="{bottom + 16}" text-anchor="middle">memory of the GPU: {bars.memory:g} GB</text>',
         f'<text x="{LEFT}" y="{bottom + 16}">0 GB</text>',
         f'<text x="{LEFT}" y="{bottom + 34}">{bars.note}</text></svg>',
