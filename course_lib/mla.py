@@ -54,32 +54,31 @@ def absorbed_attention(
     return einsum("bshc,hvc->bshv", mixed, v_up)
 
 
-# One sequence's few query rows against thousands of cached ones is a product so flat that a CPU's BLAS leaves it to one
-# core. Cut into this many blocks of tokens it becomes a batch of products, which all cores share.
-_BLOCKS, _WORTH_CUTTING = 8, 2000
-
-
 def _scores(query: Float[Tensor, "b q row"], rows: Float[Tensor, "b t row"]) -> Float[Tensor, "b q t"]:
-    whole = _whole_blocks(rows)
-    if not whole:
+    blocks, whole = _blocks(rows)
+    if blocks < 2:
         return query @ rows.mT
-    blocks = query[:, None] @ rows[:, :whole].unflatten(1, (_BLOCKS, -1)).mT
-    return torch.cat([*blocks.unbind(1), query @ rows[:, whole:].mT], dim=-1)
+    scores = query[:, None] @ rows[:, :whole].unflatten(1, (blocks, -1)).mT
+    return torch.cat([*scores.unbind(1), query @ rows[:, whole:].mT], dim=-1)
 
 
 def _mix(weights: Float[Tensor, "b q t"], values: Float[Tensor, "b t c"]) -> Float[Tensor, "b q c"]:
-    whole = _whole_blocks(values)
-    if not whole:
+    blocks, whole = _blocks(values)
+    if blocks < 2:
         return weights @ values
-    blocks = weights[..., :whole].unflatten(-1, (_BLOCKS, -1)).transpose(1, 2)
-    mixed = blocks @ values[:, :whole].unflatten(1, (_BLOCKS, -1))
+    weights_by_block = weights[..., :whole].unflatten(-1, (blocks, -1)).transpose(1, 2)
+    mixed = weights_by_block @ values[:, :whole].unflatten(1, (blocks, -1))
     return mixed.sum(1) + weights[..., whole:] @ values[:, whole:]
 
 
-def _whole_blocks(rows: Float[Tensor, "b t x"]) -> int:
-    """How many tokens to cut into blocks; 0 where the plain product is as good."""
+def _blocks(rows: Float[Tensor, "b t x"]) -> tuple[int, int]:
+    """Into how many equal blocks of tokens to cut, and how many tokens they hold together.
+
+    A CPU's BLAS leaves a few query rows against thousands of cached ones to one core; a batch of blocks, all share.
+    """
     b, t, _ = rows.shape
-    return t // _BLOCKS * _BLOCKS if b == 1 and t >= _WORTH_CUTTING and rows.device.type == "cpu" else 0
+    blocks = min(torch.get_num_threads(), t // 1000) if b == 1 and rows.device.type == "cpu" else 1
+    return blocks, t - t % max(blocks, 1)
 
 
 class MLA(nn.Module):
