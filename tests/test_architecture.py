@@ -11,7 +11,7 @@ FLOORS = [
     {"config", "config_rules", "claims"},
     {"accounting", "rope", "cache", "doctor"},
     {"attention", "mla"},
-    {"model", "weights", "corpus"},
+    {"model", "weights", "corpus", "exercises"},
     {"figures", "widgets"},
     {"__main__"},
 ]
@@ -47,6 +47,8 @@ def wrong_imports(name: str, source: str) -> list[str]:
             wrong.append(f"{name} imports torch")
         if parts[0] != "course_lib" or len(parts) < 2 or parts[1] not in floor or parts[1] == name:
             continue
+        if parts[1] == "exercises" and name != "__main__":
+            wrong.append(f"{name} imports exercises, which are for notebooks and graders")
         if floor[parts[1]] >= floor[name] and (name, parts[1]) not in BESIDE:
             wrong.append(f"{name} imports {parts[1]}, which is not below it")
     return wrong
@@ -72,6 +74,7 @@ def test_imports_go_down_only(path: Path) -> None:
         ("rope", "def f():\n    import course_lib.model"),
         ("attention", "from course_lib import mla"),
         ("config", "import torch.nn"),
+        ("widgets", "from course_lib import exercises"),
         ("model", "from course_lib.widgets.cache import CacheExplorer"),
     ],
 )

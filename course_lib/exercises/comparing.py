@@ -1,0 +1,101 @@
+"""When two answers are the same, and how to say in which way they are not."""
+
+import math
+import numbers
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# relative to the largest expected value; what float32 arithmetic in any order keeps, and what 8 bits do
+TOLERANCE, NARROW_TOLERANCE = 1e-5, 2e-2
+NARROW = (torch.float16, torch.bfloat16)
+
+
+def same(answer: Any, expected: Any) -> bool:
+    return not difference(answer, expected)
+
+
+def difference(answer: Any, expected: Any, parts: tuple[str, ...] = ()) -> str:
+    """The first way in which `answer` is not `expected`, in words; empty when it is."""
+    if isinstance(expected, tuple):
+        return _tuple_difference(answer, expected, parts)
+    if isinstance(expected, Tensor):
+        return _tensor_difference(answer, expected)
+    if isinstance(expected, int):
+        return _count_difference(answer, expected)
+    return _number_difference(answer, expected)
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Names of the arguments that are not what they were."""
+    return ", ".join(name for name in before if not _identical(before[name], after[name]))
+
+
+def _identical(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
+    return a == b
+
+
+def _tuple_difference(answer: Any, expected: tuple[Any, ...], parts: tuple[str, ...]) -> str:
+    names = parts or tuple(f"part {i}" for i in range(len(expected)))
+    if not isinstance(answer, tuple | list) or len(answer) != len(expected):
+        got = f"{len(answer)} values" if isinstance(answer, tuple | list) else _kind(answer)
+        return f"wanted {len(expected)} values ({', '.join(names)}), got {got}."
+    for name, a, e in zip(names, answer, expected, strict=True):
+        if text := difference(a, e):
+            return f"{name}: {text}"
+    return ""
+
+
+def _tensor_difference(answer: Any, expected: Tensor) -> str:
+    if not isinstance(answer, Tensor):
+        return f"wanted a tensor of shape {tuple(expected.shape)}, got {_kind(answer)}."
+    if answer.shape != expected.shape:
+        return f"wanted shape {tuple(expected.shape)}, got {tuple(answer.shape)}."
+    if answer.is_complex() or answer.dtype == torch.bool:
+        return f"wanted real numbers, got {answer.dtype}."
+    narrow = answer.dtype in NARROW or expected.dtype in NARROW
+    a, e = answer.detach().cpu().double(), expected.double()
+    bound = (NARROW_TOLERANCE if narrow else TOLERANCE) * max(_largest(e), 1e-300)
+    wrong = ~((a - e).abs() <= bound) & ~(a.isnan() & e.isnan()) & (a != e)
+    if not wrong.any():
+        return ""
+    where = tuple(wrong.nonzero()[0].tolist())
+    return (
+        f"{int(wrong.sum())} of {wrong.numel()} values differ, the first at {list(where)}: "
+        f"wanted {e[where].item():.6g}, got {a[where].item():.6g}."
+    )
+
+
+def _largest(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return finite.abs().max().item() if len(finite) else 0.0
+
+
+def _scalar(answer: Any) -> Any:
+    return answer.item() if isinstance(answer, Tensor) and answer.ndim == 0 else answer
+
+
+def _count_difference(answer: Any, expected: int) -> str:
+    got = _scalar(answer)
+    if isinstance(got, bool) or not isinstance(got, numbers.Integral):
+        return f"wanted an integer, got {_kind(answer)}."
+    return "" if int(got) == expected else f"wanted {expected:,}, got {int(got):,}."
+
+
+def _number_difference(answer: Any, expected: float) -> str:
+    got = _scalar(answer)
+    if isinstance(got, bool) or not isinstance(got, numbers.Real):
+        return f"wanted a number, got {_kind(answer)}."
+    right = math.isclose(got, expected, rel_tol=TOLERANCE, abs_tol=0.0)
+    return "" if right else f"wanted {expected:.6g}, got {float(got):.6g}."
+
+
+def _kind(answer: Any) -> str:
+    if answer is None:
+        return "None; is the `return` missing"
+    if isinstance(answer, Tensor):
+        return f"a tensor of shape {tuple(answer.shape)} and {answer.dtype}"
+    return f"a {type(answer).__name__}"
