@@ -1,8 +1,9 @@
 """Graded work: what each assignment asks, and the mistakes that it knows by name."""
 
 from course_lib.exercises.engine import Case, Exercise, Misconception, Outcome, Structure
-from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, ATTENTION_FLOPS, EXPANDED_ATTENTION
-from course_lib.exercises.hw1_cache import COMPRESS, KV_CACHE_ELEMENTS, ROTATE
+from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, EXPANDED_ATTENTION
+from course_lib.exercises.hw1_counts import ATTENTION_FLOPS, KV_CACHE_ELEMENTS
+from course_lib.exercises.hw1_latent import COMPRESS, ROTATE
 
 __all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check"]
 

@@ -1,14 +1,12 @@
-"""hw1_mla, second half: attention from a latent, expanded and absorbed, and what each costs."""
+"""hw1_mla, attention from a latent: expanded and absorbed."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, einsum
 
 from course_lib.exercises.engine import Case, Exercise, Misconception, Structure
-
-Config = dict[str, Any]
+from course_lib.exercises.hw1_counts import Config, attention_flops
 
 
 def expanded_attention(
@@ -190,85 +188,4 @@ ABSORBED_ATTENTION = Exercise(
             ),
         ],
     ),
-)
-
-# attention_flops -----------------------------------------------------------------------------------------------------
-
-
-def attention_flops(config: Config, query_tokens: int, key_tokens: int, absorb: bool) -> int:
-    h, c, s, t = config["num_attention_heads"], config["kv_lora_rank"], query_tokens, key_tokens
-    n, r, v = config["qk_nope_head_dim"], config["qk_rope_head_dim"], config["v_head_dim"]
-    if absorb:
-        return 2 * (s * h * n * c + s * t * h * (c + r) + s * t * h * c + s * h * c * v)
-    return 2 * (t * c * h * (n + v) + s * t * h * (n + r) + s * t * h * v)
-
-
-def flops_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
-    keys = (
-        "num_hidden_layers",
-        "num_attention_heads",
-        "kv_lora_rank",
-        "qk_nope_head_dim",
-        "qk_rope_head_dim",
-        "v_head_dim",
-    )
-    cases = []
-    for tokens, absorb in (((1, 4096), True), ((1, 4096), False), ((70, 95), True), ((70, 95), False)):
-        sizes = torch.randperm(30, generator=generator)[: len(keys)] + 5  # all different
-        config = dict(zip(keys, sizes.tolist(), strict=True)) | {"num_hidden_layers": 3}
-        cases.append({"config": config, "query_tokens": tokens[0], "key_tokens": tokens[1], "absorb": absorb})
-    return cases
-
-
-def flops_without(*forgotten: str) -> Callable[..., int]:
-    """Some of the products left out."""
-
-    def wrong(config: Config, query_tokens: int, key_tokens: int, absorb: bool) -> int:
-        h, c, n, v = (config[key] for key in ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim"))
-        part = {
-            "up-projection": 0 if absorb else key_tokens * c * h * (n + v),
-            "query's fold": query_tokens * h * n * c if absorb else 0,
-            "output's fold": query_tokens * h * c * v if absorb else 0,
-        }
-        return attention_flops(config, query_tokens, key_tokens, absorb) - 2 * sum(part[name] for name in forgotten)
-
-    return wrong
-
-
-ATTENTION_FLOPS = Exercise(
-    name="attention_flops",
-    points=3,
-    reference=attention_flops,
-    cases=flops_cases,
-    mistakes=[
-        Misconception(
-            "This matches the expanded form without its up-projection: making all keys and values costs t c h (n + v).",
-            flops_without("up-projection"),
-        ),
-        Misconception(
-            "This matches the absorbed form without folding the query: s h n c multiply-adds are missing.",
-            flops_without("query's fold"),
-        ),
-        Misconception(
-            "This matches the absorbed form without folding the output: s h c v multiply-adds are missing.",
-            flops_without("output's fold"),
-        ),
-        Misconception(
-            "This matches the absorbed form without both folds: s h n c and s h c v multiply-adds are missing.",
-            flops_without("query's fold", "output's fold"),
-        ),
-        Misconception(
-            "This matches multiply-adds: each is two FLOPs, a product and a sum.",
-            lambda *arguments: attention_flops(*arguments) // 2,
-        ),
-        Misconception(
-            "This matches all layers: one layer is asked for.",
-            lambda config, *rest: config["num_hidden_layers"] * attention_flops(config, *rest),
-        ),
-        Misconception(
-            "This matches the two forms exchanged: `absorb` asks for the one that folds.",
-            lambda config, s, t, absorb: attention_flops(config, s, t, not absorb),
-        ),
-    ],
 )

@@ -1,103 +1,12 @@
-"""hw1_mla, first half: what is cached, rotary positions, and the latent (arXiv:2405.04434 section 2.1)."""
+"""hw1_mla, what is cached: a rotated key and a normed latent (arXiv:2405.04434 section 2.1)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from course_lib.exercises.engine import Case, Exercise, Misconception
-
-Config = dict[str, Any]
-
-# kv_cache_elements ---------------------------------------------------------------------------------------------------
-
-
-def kv_cache_elements(config: Config) -> int:
-    layers = config["num_hidden_layers"]
-    if config.get("kv_lora_rank") is not None:
-        return layers * (config["kv_lora_rank"] + config["qk_rope_head_dim"])
-    return layers * 2 * config["num_key_value_heads"] * config["head_dim"]
-
-
-def cache_cases(seed: int) -> list[Case]:
-    def pick(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=generator))
-
-    generator = torch.Generator().manual_seed(seed)
-    cases = []
-    for latent in (None, None, True, "absent", True):
-        kv_heads = pick(2, 6)
-        config: Config = {
-            "num_hidden_layers": pick(3, 9), "num_attention_heads": kv_heads * pick(2, 5),
-            "num_key_value_heads": kv_heads, "head_dim": 2 * pick(5, 20), "num_nextn_predict_layers": 1,
-        }  # fmt: skip
-        if latent != "absent":
-            config |= {"kv_lora_rank": latent and 3 * pick(30, 60) + 1, "qk_rope_head_dim": latent and 2 * pick(11, 25)}
-        if latent is True:
-            config["num_key_value_heads"] = config["num_attention_heads"]
-        cases.append({"config": config})
-    return cases
-
-
-def with_config(**changes: Callable[[Config], object]) -> Callable[[Config], int]:
-    """The right count of a config misread: each change computes what was put in place of a key."""
-    return lambda config: kv_cache_elements({**config, **{key: change(config) for key, change in changes.items()}})
-
-
-def only(latent: bool, wrong: Callable[[Config], int]) -> Callable[[Config], int]:
-    """Wrong where the cache is (or is not) a latent, right elsewhere."""
-    return lambda c: wrong(c) if (c.get("kv_lora_rank") is not None) == latent else kv_cache_elements(c)
-
-
-KV_CACHE_ELEMENTS = Exercise(
-    name="kv_cache_elements",
-    points=2,
-    reference=kv_cache_elements,
-    cases=cache_cases,
-    mistakes=[
-        Misconception(
-            "This matches one layer only: every layer has a cache of its own.",
-            with_config(num_hidden_layers=lambda c: 1),
-        ),
-        Misconception(
-            "This matches keys without values: plain attention keeps both, hence the 2.",
-            only(False, lambda c: kv_cache_elements(c) // 2),
-        ),
-        Misconception(
-            "This matches counting the query heads: only num_key_value_heads have keys and values to keep.",
-            with_config(num_key_value_heads=lambda c: c["num_attention_heads"]),
-        ),
-        Misconception(
-            "This matches the latent alone: the rotated key, qk_rope_head_dim numbers, is cached beside it.",
-            only(True, with_config(qk_rope_head_dim=lambda c: 0)),
-        ),
-        Misconception(
-            "This matches a rotated key for each head: all heads share one.",
-            only(
-                True,
-                lambda c: (
-                    c["num_hidden_layers"] * (c["kv_lora_rank"] + c["num_attention_heads"] * c["qk_rope_head_dim"])
-                ),
-            ),
-        ),
-        Misconception(
-            "This matches counting the latent for keys and again for values: both are made from the same one.",
-            only(True, with_config(kv_lora_rank=lambda c: 2 * c["kv_lora_rank"])),
-        ),
-        Misconception(
-            "This matches keys and values per head: with kv_lora_rank set, the latent is cached in their place.",
-            with_config(kv_lora_rank=lambda c: None),
-        ),
-        Misconception(
-            "This matches counting the MTP layers too: they are not among the num_hidden_layers asked for.",
-            with_config(num_hidden_layers=lambda c: c["num_hidden_layers"] + c["num_nextn_predict_layers"]),
-        ),
-    ],
-)
-
-# rotate --------------------------------------------------------------------------------------------------------------
 
 
 def rotate(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
@@ -155,6 +64,8 @@ HALF_SPLIT = (
     "and they stay where they are."
 )
 
+FROM_ZERO = "This matches positions that begin at 0: with a cache the first token here stands at positions[0]."
+
 ROTATE = Exercise(
     name="rotate",
     points=3,
@@ -163,10 +74,9 @@ ROTATE = Exercise(
     mistakes=[
         Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: to_halves(rotate(interleave(x), positions, theta))),
         Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: to_halves(rotate(x, positions, theta))),
-        Misconception(
-            "This matches positions that begin at 0: with a cache the first token here stands at positions[0].",
-            lambda x, positions, theta=1e4: rotate(x, torch.arange(len(positions)), theta),
-        ),
+        Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: rotate(interleave(x), positions, theta)),
+        Misconception(FROM_ZERO, lambda x, positions, theta=1e4: rotate(x, torch.arange(len(positions)), theta)),
+        Misconception(FROM_ZERO, lambda x, positions, theta=1e4: rotate(x, positions - positions[0], theta)),
         Misconception(
             "This matches the opposite turn: (a, b) becomes (a cos - b sin, a sin + b cos).",
             lambda x, positions, theta=1e4: rotate(x, -positions, theta),
@@ -211,7 +121,7 @@ def normed(x: Tensor, eps: float, over: Tensor | None = None) -> Tensor:
 def compress_cases(seed: int) -> list[Case]:
     generator = torch.Generator().manual_seed(seed)
     cases = []
-    for b, t, d, c, r, theta in ((2, 5, 12, 9, 6, 500.0), (3, 4, 10, 11, 4, 10000.0)):
+    for b, t, d, c, r, theta in ((2, 5, 13, 10, 6, 500.0), (3, 4, 9, 12, 8, 10000.0)):
         x, w, gain = (
             torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((b, t, d), (c + r, d), (c,))
         )
@@ -255,13 +165,8 @@ def compressed(make: Callable[[Parts], tuple[Tensor, Tensor]]) -> Callable[..., 
     return wrong
 
 
-def rotated_evenly(p: Parts) -> Tensor:
-    """All of the latent turned; an odd last number stays."""
-    even = p.right_latent.shape[-1] // 2 * 2
-    return torch.cat([p.turn(p.right_latent[..., :even]), p.right_latent[..., even:]], dim=-1)
-
-
 NORM_OVER_ALL = "This matches a norm over latent and key together: only the c numbers of the latent are normed."
+LATENT_ROTATED = "This matches a rotated latent: position lives in the key alone, so that w_uk can be absorbed later."
 KEY_FROM_LATENT = "This matches a key taken from the latent: it has rows of its own in w_down, the last rope_dim."
 
 COMPRESS = Exercise(
@@ -285,14 +190,17 @@ COMPRESS = Exercise(
             compressed(lambda p: (p.latent, p.turn(p.key))),
         ),
         Misconception("This matches a norm without its gain.", compressed(lambda p: (p.norm(p.latent), p.turn(p.key)))),
-        Misconception(
-            "This matches a rotated latent: position lives in the key alone, so that k_up can be absorbed later.",
-            compressed(lambda p: (rotated_evenly(p), p.turn(p.key))),
-        ),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.turn(p.key)))),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (p.norm(p.turn(p.latent)) * p.gain, p.turn(p.key)))),
+        Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., : p.rope_dim])))),
+        Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., -p.rope_dim :])))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., : p.rope_dim])))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., -p.rope_dim :])))),
         Misconception(
             KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.right_latent[..., : p.rope_dim])))
+        ),
+        Misconception(
+            KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.right_latent[..., -p.rope_dim :])))
         ),
         Misconception(
             "This matches a key that is not rotated: without its position a key cannot tell near from far.",

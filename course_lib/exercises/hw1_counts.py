@@ -1,0 +1,173 @@
+"""hw1_mla, what is counted: numbers in the cache, FLOPs of attention from a latent."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from course_lib.exercises.engine import Case, Exercise, Misconception
+
+Config = dict[str, Any]  # keys as in config.json
+
+
+def kv_cache_elements(config: Config) -> int:
+    layers = config["num_hidden_layers"]
+    if config.get("kv_lora_rank") is not None:
+        return layers * (config["kv_lora_rank"] + config["qk_rope_head_dim"])
+    return layers * 2 * config["num_key_value_heads"] * config["head_dim"]
+
+
+def cache_cases(seed: int) -> list[Case]:
+    def pick(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    generator = torch.Generator().manual_seed(seed)
+    cases = []
+    for latent in (None, None, True, "absent", True):
+        kv_heads = pick(2, 6)
+        config: Config = {
+            "num_hidden_layers": pick(3, 9), "num_attention_heads": kv_heads * pick(2, 5),
+            "num_key_value_heads": kv_heads, "head_dim": 2 * pick(5, 20), "num_nextn_predict_layers": 1,
+        }  # fmt: skip
+        if latent != "absent":
+            config |= {"kv_lora_rank": latent and 3 * pick(30, 60) + 1, "qk_rope_head_dim": latent and 2 * pick(11, 25)}
+        if latent is True:
+            config["num_key_value_heads"] = config["num_attention_heads"]
+        cases.append({"config": config})
+    return cases
+
+
+def with_config(**changes: Callable[[Config], object]) -> Callable[[Config], int]:
+    """The right count of a config misread: each change computes what was put in place of a key."""
+    return lambda config: kv_cache_elements({**config, **{key: change(config) for key, change in changes.items()}})
+
+
+def only(latent: bool, wrong: Callable[[Config], int]) -> Callable[[Config], int]:
+    """Wrong where the cache is (or is not) a latent, right elsewhere."""
+    return lambda c: wrong(c) if (c.get("kv_lora_rank") is not None) == latent else kv_cache_elements(c)
+
+
+KV_CACHE_ELEMENTS = Exercise(
+    name="kv_cache_elements",
+    points=2,
+    reference=kv_cache_elements,
+    cases=cache_cases,
+    mistakes=[
+        Misconception(
+            "This matches one layer only: every layer has a cache of its own.",
+            with_config(num_hidden_layers=lambda c: 1),
+        ),
+        Misconception(
+            "This matches keys without values: plain attention keeps both, hence the 2.",
+            only(False, lambda c: kv_cache_elements(c) // 2),
+        ),
+        Misconception(
+            "This matches counting the query heads: only num_key_value_heads have keys and values to keep.",
+            with_config(num_key_value_heads=lambda c: c["num_attention_heads"]),
+        ),
+        Misconception(
+            "This matches the latent alone: the rotated key, qk_rope_head_dim numbers, is cached beside it.",
+            only(True, with_config(qk_rope_head_dim=lambda c: 0)),
+        ),
+        Misconception(
+            "This matches a rotated key for each head: all heads share one.",
+            only(
+                True,
+                lambda c: (
+                    c["num_hidden_layers"] * (c["kv_lora_rank"] + c["num_attention_heads"] * c["qk_rope_head_dim"])
+                ),
+            ),
+        ),
+        Misconception(
+            "This matches counting the latent for keys and again for values: both are made from the same one.",
+            only(True, with_config(kv_lora_rank=lambda c: 2 * c["kv_lora_rank"])),
+        ),
+        Misconception(
+            "This matches keys and values per head: with kv_lora_rank set, the latent is cached in their place.",
+            with_config(kv_lora_rank=lambda c: None),
+        ),
+        Misconception(
+            "This matches counting the MTP layers too: they are not among the num_hidden_layers asked for.",
+            with_config(num_hidden_layers=lambda c: c["num_hidden_layers"] + c["num_nextn_predict_layers"]),
+        ),
+    ],
+)
+
+
+def attention_flops(config: Config, query_tokens: int, key_tokens: int, absorb: bool) -> int:
+    h, c, s, t = config["num_attention_heads"], config["kv_lora_rank"], query_tokens, key_tokens
+    n, r, v = config["qk_nope_head_dim"], config["qk_rope_head_dim"], config["v_head_dim"]
+    if absorb:
+        return 2 * (s * h * n * c + s * t * h * (c + r) + s * t * h * c + s * h * c * v)
+    return 2 * (t * c * h * (n + v) + s * t * h * (n + r) + s * t * h * v)
+
+
+def flops_cases(seed: int) -> list[Case]:
+    generator = torch.Generator().manual_seed(seed)
+    keys = (
+        "num_hidden_layers",
+        "num_attention_heads",
+        "kv_lora_rank",
+        "qk_nope_head_dim",
+        "qk_rope_head_dim",
+        "v_head_dim",
+    )
+    cases = []
+    for tokens, absorb in (((1, 4096), True), ((1, 4096), False), ((70, 95), True), ((70, 95), False)):
+        sizes = torch.randperm(30, generator=generator)[: len(keys)] + 5  # all different
+        config = dict(zip(keys, sizes.tolist(), strict=True)) | {"num_hidden_layers": 3}
+        cases.append({"config": config, "query_tokens": tokens[0], "key_tokens": tokens[1], "absorb": absorb})
+    return cases
+
+
+def flops_without(*forgotten: str) -> Callable[..., int]:
+    """Some of the products left out."""
+
+    def wrong(config: Config, query_tokens: int, key_tokens: int, absorb: bool) -> int:
+        h, c, n, v = (config[key] for key in ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim"))
+        part = {
+            "up-projection": 0 if absorb else key_tokens * c * h * (n + v),
+            "query's fold": query_tokens * h * n * c if absorb else 0,
+            "output's fold": query_tokens * h * c * v if absorb else 0,
+        }
+        return attention_flops(config, query_tokens, key_tokens, absorb) - 2 * sum(part[name] for name in forgotten)
+
+    return wrong
+
+
+ATTENTION_FLOPS = Exercise(
+    name="attention_flops",
+    points=3,
+    reference=attention_flops,
+    cases=flops_cases,
+    mistakes=[
+        Misconception(
+            "This matches the expanded form without its up-projection: making all keys and values costs t c h (n + v).",
+            flops_without("up-projection"),
+        ),
+        Misconception(
+            "This matches the absorbed form without folding the query: s h n c multiply-adds are missing.",
+            flops_without("query's fold"),
+        ),
+        Misconception(
+            "This matches the absorbed form without folding the output: s h c v multiply-adds are missing.",
+            flops_without("output's fold"),
+        ),
+        Misconception(
+            "This matches the absorbed form without both folds: s h n c and s h c v multiply-adds are missing.",
+            flops_without("query's fold", "output's fold"),
+        ),
+        Misconception(
+            "This matches multiply-adds: each is two FLOPs, a product and a sum.",
+            lambda *arguments: attention_flops(*arguments) // 2,
+        ),
+        Misconception(
+            "This matches all layers: one layer is asked for.",
+            lambda config, *rest: config["num_hidden_layers"] * attention_flops(config, *rest),
+        ),
+        Misconception(
+            "This matches the two forms exchanged: `absorb` asks for the one that folds.",
+            lambda config, s, t, absorb: attention_flops(config, s, t, not absorb),
+        ),
+    ],
+)
