@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,17 +21,22 @@ class LayerCache:
         buffer = self._buffer
         if buffer is None or buffer.shape[1] < end:
             buffer = self._grown(rows, end)
-        if (buffer.shape[0], buffer.shape[2]) != (rows.shape[0], rows.shape[2]):
-            raise ValueError(f"cache holds (batch, width) {tuple(buffer.shape[::2])}, got {tuple(rows.shape[::2])}")
-        buffer[:, self.length : end] = rows
+        if buffer.shape[::2] != rows.shape[::2] or buffer.dtype != rows.dtype:
+            held, got = (f"{tuple(x.shape[::2])} {x.dtype}" for x in (buffer, rows))
+            raise ValueError(f"cache holds (batch, width) {held}, got {got}")
+        if torch.is_grad_enabled() and (rows.requires_grad or buffer.requires_grad):
+            buffer = torch.cat([buffer[:, : self.length], rows], dim=1)  # autograd must find what it saved unchanged
+        else:
+            buffer[:, self.length : end] = rows
         self._buffer, self.length = buffer, end
         return buffer[:, :end]
 
     def _grown(self, rows: Tensor, end: int) -> Tensor:
-        old = self._buffer
-        if old is None:
-            return rows.new_empty(rows.shape[0], max(end, self._capacity), rows.shape[2])
-        grown = old.new_empty(old.shape[0], max(end, 2 * old.shape[1]), old.shape[2])
+        old = rows[:, :0] if self._buffer is None else self._buffer
+        capacity = self._capacity if self._buffer is None else 2 * old.shape[1]
+        # outlives this call, so it must not become an inference tensor, which no_grad could not write to
+        with torch.inference_mode(False), torch.no_grad():
+            grown = old.new_empty(old.shape[0], max(end, capacity), old.shape[2])
         grown[:, : self.length] = old[:, : self.length]
         return grown
 

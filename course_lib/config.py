@@ -1,13 +1,13 @@
 """One config for every model of the course, spelled as in DeepSeek's config.json."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from course_lib.config_rules import contradictions, wrong_values
+from course_lib.config_rules import contradictions, no_head_dim, wrong_values
 
 # What an architecture fixes in code, so that its config.json need not say it.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -31,21 +31,28 @@ class RopeScaling:
     original_max_position_embeddings: int
     beta_fast: float = 32.0  # yarn: turns over the original context above which a pair keeps its frequency
     beta_slow: float = 1.0  # yarn: turns below which it is slowed by the whole factor
-    mscale: float | None = None  # yarn: temperature of the rotated part; None: 1 with mscale_all_dim unset
+    mscale: float | None = None  # yarn: temperature of the rotated part
     mscale_all_dim: float | None = None  # yarn: temperature of the whole score
     low_freq_factor: float = 1.0  # llama3: the same two limits, as turns
     high_freq_factor: float = 4.0
 
     def __post_init__(self) -> None:
+        problems = list(wrong_values(self))
         if self.rope_type not in ("yarn", "llama3"):
-            raise ValueError(f"rope_scaling: wanted rope_type 'yarn' or 'llama3', got {self.rope_type!r}")
-        if self.factor < 1 or self.original_max_position_embeddings < 1:
-            raise ValueError(f"rope_scaling: factor and original_max_position_embeddings must be >= 1, got {self}")
+            problems = [f"wanted rope_type 'yarn' or 'llama3', got {self.rope_type!r}"]
+        elif not problems and self.factor < 1:
+            problems = [f"factor: wanted a number >= 1, got {self.factor}"]
+        if problems:
+            raise ValueError("rope_scaling: " + "; ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A decoder-only transformer. Letters are the axes of the course's legend (README.md)."""
+    """A decoder-only transformer. Letters are the axes of the course's legend (README.md).
+
+    A 0 that takes a default is replaced by it, so `dataclasses.replace` must name num_key_value_heads and head_dim too
+    where they should follow another change.
+    """
 
     vocab_size: int  # z
     hidden_size: int  # d
@@ -89,24 +96,21 @@ class ModelConfig:
     tie_word_embeddings: bool = False
     attention_bias: bool = False  # on every projection from or to the residual stream
     qkv_bias: bool = False  # Qwen2: on queries, keys and values only
+    sliding_window: int | None = None  # Mistral: how many tokens back a layer looks; without MLA only
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # keys this course does not use
 
     def __post_init__(self) -> None:
+        self._refuse(wrong_values(self))
         if self.num_key_value_heads == 0:
             object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
         if self.head_dim == 0 and not self.is_mla:
-            object.__setattr__(self, "head_dim", self._derived_head_dim())
-        problems = list(wrong_values(self)) or list(contradictions(self))
-        if problems:
-            raise ValueError(f"config {self.name or '(unnamed)'}: " + "; ".join(problems))
+            self._refuse(no_head_dim(self))
+            object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
+        self._refuse(contradictions(self))
 
-    def _derived_head_dim(self) -> int:
-        if not self.num_attention_heads or self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"head_dim is missing and hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
-        return self.hidden_size // self.num_attention_heads
+    def _refuse(self, problems: Iterator[str]) -> None:
+        if text := "; ".join(problems):
+            raise ValueError(f"config {self.name or '(unnamed)'}: {text}")
 
     @property
     def is_mla(self) -> bool:
@@ -156,13 +160,13 @@ class ModelConfig:
         """
         given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
         architecture = given.pop("model_type", None)
-        if architecture is not None and architecture not in ARCHITECTURES:
+        if architecture is not None and architecture not in tuple(ARCHITECTURES):
             raise ValueError(f"model_type {architecture!r} is unknown here; known: {', '.join(ARCHITECTURES)}")
         values = {**ARCHITECTURES.get(architecture or "", {}), **_without_nulls(_modern_spelling(given, architecture))}
         known = {f.name for f in fields(cls)} - {"extra"}
         missing = [f.name for f in fields(cls) if f.name in _REQUIRED and f.name not in values]
         if missing:
-            raise ValueError(f"config.json lacks {', '.join(missing)}; it has {', '.join(sorted(given))}")
+            raise ValueError(f"config.json lacks {', '.join(missing)}; it has {', '.join(sorted(map(str, given)))}")
         extra = {key: value for key, value in values.items() if key not in known}
         if architecture is not None:
             extra["model_type"] = architecture
@@ -219,32 +223,44 @@ def _modern_spelling(given: dict[str, Any], architecture: str | None) -> dict[st
     rename("num_local_experts", "n_routed_experts")
     if architecture == "mixtral":  # every layer is made of experts, and intermediate_size is theirs
         values.setdefault("moe_intermediate_size", values.get("intermediate_size"))
-    rope = dict(values.pop("rope_parameters", None) or {})
-    if "rope_theta" in rope:
-        values["rope_parameters.rope_theta"] = rope.pop("rope_theta")
-        rename("rope_parameters.rope_theta", "rope_theta")
-    scaling, older = _rope_scaling(rope), _rope_scaling(values.pop("rope_scaling", None) or {})
-    if rope and older is not None and scaling != older:
+    if architecture == "qwen2" and not values.get("use_sliding_window", False):
+        values.pop("sliding_window", None)
+    ropes = []
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = values.pop(key, None) or {}
+        if not isinstance(rope, Mapping):
+            raise ValueError(f"{key}: wanted an object, got {rope!r}")
+        values[f"{key}.rope_theta"] = rope.get("rope_theta")
+        rename(f"{key}.rope_theta", "rope_theta")
+        ropes.append((bool(set(rope) - {"rope_theta"}), _rope_scaling(_without_nulls({**rope, "rope_theta": None}))))
+    (said, scaling), (said_before, older) = ropes
+    if said and said_before and scaling != older:
         raise ValueError(f"rope_parameters {scaling} contradicts rope_scaling {older}")
     values["rope_scaling"] = scaling or older
     return values
 
 
-def _rope_scaling(given: Mapping[str, Any] | RopeScaling) -> RopeScaling | None:
-    if isinstance(given, RopeScaling):
-        return given
+def _rope_scaling(given: Mapping[str, Any]) -> RopeScaling | None:
     kind = given.get("rope_type", given.get("type"))
     if not given or kind == "default":
         return None
+    if given.get("type", kind) != kind:
+        raise ValueError(f"rope_scaling: type {given['type']!r} contradicts rope_type {kind!r}")
     known = {f.name for f in fields(RopeScaling)}
-    missing = {"factor", "original_max_position_embeddings"} - set(given)
-    if kind is None or missing:
-        raise ValueError(f"rope_scaling lacks {', '.join(sorted(missing)) or 'rope_type'}: {dict(given)}")
-    unused = set(given) - known - {"type", "rope_theta"}
-    if unused:
-        raise ValueError(f"rope_scaling: {', '.join(sorted(unused))} would change the rotation and is not built here")
-    values = {key: given[key] for key in known & set(given) if given[key] is not None}
-    return RopeScaling(**_with_floats(RopeScaling, {**values, "rope_type": kind}))
+    values = {**given, "rope_type": kind}
+    if kind in ("yarn", "llama3"):
+        if missing := {"factor", "original_max_position_embeddings"} - set(given):
+            raise ValueError(f"rope_scaling lacks {', '.join(sorted(missing))}: {dict(given)}")
+        if (
+            unused := set(given)
+            - known
+            - {"type"}
+            - {key for key, value in given.items() if (key, value) == ("truncate", True)}
+        ):
+            raise ValueError(f"rope_scaling: {', '.join(sorted(unused))} would change the rotation, not built here")
+    else:
+        values |= {"factor": 1.0, "original_max_position_embeddings": 1}
+    return RopeScaling(**_with_floats(RopeScaling, {key: values[key] for key in known & set(values)}))
 
 
 def _with_floats(cls: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -24,11 +24,11 @@ def text(name: str) -> str:
     return TEXTS[name]()
 
 
-def encode(characters: str) -> Int[Tensor, "t"]:
+def encode(characters: str) -> Int[Tensor, " t"]:
     """UTF-8 bytes as tokens."""
     return torch.tensor(list(characters.encode("utf-8")), dtype=torch.int64)
 
 
-def decode(tokens: Int[Tensor, "t"]) -> str:
+def decode(tokens: Int[Tensor, " t"]) -> str:
     """Tokens back to text; a character cut in half shows as a replacement mark."""
     return bytes(tokens.tolist()).decode("utf-8", errors="replace")

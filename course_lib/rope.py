@@ -9,9 +9,9 @@ from torch import Tensor
 from course_lib.config import ModelConfig, RopeScaling
 
 
-def frequencies(rotary_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None) -> Float[Tensor, "pairs"]:
+def frequencies(rotary_dim: int, theta: float = 10000.0, scaling: RopeScaling | None = None) -> Float[Tensor, " pairs"]:
     """Angle per position of each pair [radians], float64: theta^(-2i/r), slowed for long contexts by `scaling`."""
-    pair = torch.arange(rotary_dim // 2, dtype=torch.float64)
+    pair = torch.arange(rotary_dim // 2, dtype=torch.float64, device="cpu")
     plain = theta ** (-2 * pair / rotary_dim)
     if scaling is None:
         return plain
@@ -19,7 +19,7 @@ def frequencies(rotary_dim: int, theta: float = 10000.0, scaling: RopeScaling | 
     return plain * keep + plain / scaling.factor * (1 - keep)
 
 
-def _yarn_keep(rotary_dim: int, theta: float, scaling: RopeScaling) -> Float[Tensor, "pairs"]:
+def _yarn_keep(rotary_dim: int, theta: float, scaling: RopeScaling) -> Float[Tensor, " pairs"]:
     """1 for pairs that turn often within the original context, 0 for those that hardly turn (arXiv:2309.00071 s3.2)."""
 
     def pair_that_turns(turns: float) -> float:
@@ -31,11 +31,11 @@ def _yarn_keep(rotary_dim: int, theta: float, scaling: RopeScaling) -> Float[Ten
 
     first = max(math.floor(pair_that_turns(scaling.beta_fast)), 0)
     last = min(math.ceil(pair_that_turns(scaling.beta_slow)), rotary_dim - 1)
-    pair = torch.arange(rotary_dim // 2, dtype=torch.float64)
-    return 1 - ((pair - first) / max(last - first, 0.001)).clamp(0, 1)
+    pair = torch.arange(rotary_dim // 2, dtype=torch.float64, device="cpu")
+    return 1 - ((pair - first) / ((last - first) or 0.001)).clamp(0, 1)
 
 
-def _llama3_keep(plain: Float[Tensor, "pairs"], scaling: RopeScaling) -> Float[Tensor, "pairs"]:
+def _llama3_keep(plain: Float[Tensor, " pairs"], scaling: RopeScaling) -> Float[Tensor, " pairs"]:
     """The same idea, linear in the number of turns (Llama 3.1's reference code)."""
     turns = scaling.original_max_position_embeddings * plain / (2 * math.pi)
     return ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)).clamp(0, 1)
@@ -65,7 +65,8 @@ def rotate(x: Float[Tensor, "*b s h r"], turns: Complex[Tensor, "s pairs"]) -> F
 class Rotary:
     """The turns of positions 0, 1, 2, ... of one config, kept as a table that grows.
 
-    No module and no buffer: a model cast to bfloat16 must not take its angles along.
+    No module and no buffer, and made on the CPU whatever the default device: a model that is cast to bfloat16 or built
+    on the meta device must not take its angles along.
     """
 
     def __init__(self, config: ModelConfig):
@@ -91,5 +92,5 @@ class Rotary:
         return table[start : start + count]
 
     def _make_table(self, length: int) -> Complex[Tensor, "length pairs"]:
-        angles = torch.outer(torch.arange(length, dtype=torch.float64), self.frequencies)
+        angles = torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), self.frequencies)
         return torch.polar(torch.full_like(angles, self.gain), angles)

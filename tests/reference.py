@@ -33,7 +33,7 @@ def angle_per_position(config: ModelConfig, i: int, dim: int) -> float:
     def boundary(turns: float) -> float:
         return dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(config.rope_theta))
 
-    low, high = max(math.floor(boundary(32)), 0), min(math.ceil(boundary(1)), dim - 1)
+    low, high = max(math.floor(boundary(scaling.beta_fast)), 0), min(math.ceil(boundary(scaling.beta_slow)), dim - 1)
     ramp = min(max((i - low) / ((high - low) or 0.001), 0.0), 1.0)
     return plain * (1 - ramp) + plain / scaling.factor * ramp
 

@@ -36,14 +36,16 @@ def test_truncate_cannot_add_tokens(length: int) -> None:
     cache.append(torch.zeros(1, 6, 1))
     with pytest.raises(ValueError, match=rf"0\.\.6 tokens, got {length}"):
         cache.truncate(length)
+    with pytest.raises(ValueError, match=r"torch\.float32, got \(2, 4\) torch\.float64"):
+        cache.append(torch.zeros(2, 1, 4, dtype=torch.float64))
     assert cache.length == 6
 
 
 def test_another_batch_or_width_is_refused_and_nothing_is_lost() -> None:
     cache = LayerCache()
     cache.append(torch.zeros(2, 6, 4))
-    with pytest.raises(ValueError, match=r"\(2, 4\), got \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"\(2, 4\) torch.float32, got \(1, 4\) torch.float32"):
         cache.append(torch.zeros(1, 1, 4))
-    with pytest.raises(ValueError, match=r"\(2, 4\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"\(2, 4\) torch.float32, got \(2, 3\)"):
         cache.append(torch.zeros(2, 1, 3))
     assert cache.length == 6

@@ -121,5 +121,5 @@ def test_every_published_model_is_there_with_a_source() -> None:
 def test_a_config_can_be_built_without_json() -> None:
     config = ModelConfig(vocab_size=7, hidden_size=12, intermediate_size=5, num_hidden_layers=2, num_attention_heads=3)
     assert (config.num_key_value_heads, config.head_dim, config.is_mla, config.moe_layers) == (3, 4, False, 0)
-    with pytest.raises(ValueError, match=r"factor and original_max_position_embeddings must be >= 1"):
+    with pytest.raises(ValueError, match=r"rope_scaling: factor: wanted a number >= 1, got 0\.5"):
         RopeScaling(rope_type="yarn", factor=0.5, original_max_position_embeddings=64)

@@ -27,7 +27,7 @@ def test_neighbouring_pairs_turn_by_position_times_frequency(theta: float, devic
 @pytest.mark.parametrize(
     "mscales", [{}, {"mscale": 0.707, "mscale_all_dim": 0.707}, {"mscale": 1.0, "mscale_all_dim": 0.5}]
 )
-@pytest.mark.parametrize(("factor", "context", "dim"), [(40.0, 4096, 64), (4.0, 64, 16), (2.5, 1000, 6)])
+@pytest.mark.parametrize(("factor", "context", "dim"), [(40.0, 4096, 64), (4.0, 64, 16), (2.5, 1000, 6), (2.0, 4, 8)])
 def test_yarn_agrees_with_transformers(factor: float, context: int, dim: int, mscales: dict[str, float]) -> None:
     scaling = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": context, **mscales}
     hf_config = DeepseekV3Config(
