@@ -6,7 +6,6 @@
     python3 course.py params deepseek-v3      count a model's parameters (a config.json path works too)
     python3 course.py doctor   check this machine
     python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
-    python3 course.py --help   all of it
 
 Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser --port 9000`.
 On Windows write `py course.py`.
@@ -41,7 +40,8 @@ def main(arguments: list[str]) -> int:
         return 1
     if code := install(NEEDS.get(command, [])):
         return code
-    return run([str(PYTHON), *hand_over(command, arguments[1:])])
+    folder = ROOT if command in ("lab", "test") else None  # elsewhere a path is meant from where the user stands
+    return run([str(PYTHON), *hand_over(command, arguments[1:])], folder)
 
 
 def hand_over(command: str, further: list[str]) -> list[str]:
@@ -50,8 +50,6 @@ def hand_over(command: str, further: list[str]) -> list[str]:
         return ["-m", "jupyterlab", "--ServerApp.root_dir=.", *first, *further]
     if command == "test":
         return ["-m", "pytest", "--nbval", *further]
-    if command in ("release", "grade"):
-        return ["-m", "course_grader", command, *further]
     return ["-m", "course_lib", command, *further]
 
 
@@ -87,7 +85,7 @@ def install(extras: list[str]) -> int:
     say(f"Installing {target} (once; minutes, most of it PyTorch)")
     pip = ["-m", "pip", "install", "--disable-pip-version-check", "-c", "constraints.txt", "-e", target]
     if code := run([str(PYTHON), *pip]):
-        say("The installation failed; the lines above say why. Nothing is half done: run the command again.")
+        say("The installation failed; the lines above say why. Run the command again, it begins anew.")
         return code
     NEWS.parent.mkdir(parents=True, exist_ok=True)
     NEWS.write_text('{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}')
@@ -100,9 +98,9 @@ def say(text: str) -> None:
     print(f"[course] {text}", flush=True)
 
 
-def run(command: list[str]) -> int:
-    """Run in the project's root; Ctrl-C goes to the command, which ends in its own way."""
-    with subprocess.Popen(command, cwd=ROOT) as process:
+def run(command: list[str], folder: Path | None = ROOT) -> int:
+    """Run in `folder`; Ctrl-C goes to the command, which ends in its own way."""
+    with subprocess.Popen(command, cwd=folder) as process:
         while True:
             try:
                 return process.wait()

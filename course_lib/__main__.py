@@ -20,7 +20,9 @@ console = Console()
 @app.command()
 def params(
     model: Annotated[str, typer.Argument(help="a published model's name, or a path to a config.json")],
-    bytes_per_element: Annotated[float, typer.Option(help="size of a cached number: 2 for bf16, 1 for fp8")] = 2,
+    bytes_per_element: Annotated[
+        float, typer.Option(min=0.01, help="size of a cached number: 2 for bf16, 1 for fp8")
+    ] = 2,
 ) -> None:
     """Count a model's parameters, total and active, and its cache per token."""
     try:

@@ -104,6 +104,8 @@ def serving(
     bytes_per_weight: float = 0,
 ) -> Serving:
     """Caches of `users`, each `context` tokens long, and how many such caches the memory holds beside the weights."""
+    if context < 1 or users < 0:
+        raise ValueError(f"want context >= 1 and users >= 0, got {context} and {users}")
     each = cache_bytes(config, context, bytes_per_element)
     weights = round(parameters(config).total * bytes_per_weight)
     return Serving(users * each, weights, max(int((memory_bytes - weights) // each), 0))

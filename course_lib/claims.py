@@ -5,17 +5,11 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
-LESSONS = {
-    "01": "01_kv_cache", "02": "02_mla", "03": "03_moe_routing", "04": "04_load_balancing", "05": "05_mtp",
-    "06": "06_mini_deepseek", "07": "07_scaling_laws", "08": "08_cost_and_energy",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     claim: str
     said_in: str  # "blog" or "slides": two of the texts that carried these claims
-    topic: str
     lesson: str  # "01" to "08"; empty: nothing to compute
     verdict: str
     reading: str  # what the sources say
@@ -31,12 +25,13 @@ def claims() -> list[Claim]:
 def claims_html(chosen: list[Claim]) -> str:
     """A table whose verdicts stay folded until the reader has made up her mind."""
     rows = [
-        f"<tr><td>{i}</td><td style='text-align:left'>{_plain(c.claim)}</td><td>{c.lesson or '-'}</td>"
+        f"<tr><td>{i}</td><td style='text-align:left'>{_plain(c.claim)}</td><td>{c.said_in}</td>"
+        f"<td>{c.lesson or '-'}</td>"
         f"<td style='text-align:left'><details><summary>open</summary><b>{_plain(c.verdict)}</b>. "
         f"{_plain(c.reading)} <i>{_plain(c.source)}</i></details></td></tr>"
         for i, c in enumerate(chosen, 1)
     ]
-    head = "<tr><th></th><th>claim</th><th>lesson</th><th>verdict</th></tr>"
+    head = "<tr><th></th><th>claim</th><th>said in</th><th>lesson</th><th>verdict</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
 
 

@@ -10,6 +10,7 @@ from course_lib.cache import LayerCache
 from course_lib.config import ModelConfig
 from course_lib.rope import Rotary, rotate, score_scale
 
+_BLOCK = 1000  # tokens that are worth a core of their own
 LATENT_EPS = 1e-6  # of the norms inside MLA: DeepSeek's code and transformers fix it, whatever rms_norm_eps says
 
 
@@ -77,7 +78,7 @@ def _blocks(rows: Float[Tensor, "b t x"]) -> tuple[int, int]:
     A CPU's BLAS leaves a few query rows against thousands of cached ones to one core; a batch of blocks, all share.
     """
     b, t, _ = rows.shape
-    blocks = min(torch.get_num_threads(), t // 1000) if b == 1 and rows.device.type == "cpu" else 1
+    blocks = min(torch.get_num_threads(), t // _BLOCK) if b == 1 and rows.device.type == "cpu" else 1
     return blocks, t - t % max(blocks, 1)
 
 

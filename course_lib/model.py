@@ -67,8 +67,13 @@ class MiniDeepSeek(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "b s"], cache: Cache | None = None) -> Float[Tensor, "b s z"]:
         """Logits of each next token. With a `cache`, `tokens` follow those already in it, and join them."""
+        layers = list(cache) if cache is not None else [None] * len(self.blocks)
+        if len(layers) != len(self.blocks):
+            raise ValueError(
+                f"this cache has {len(layers)} layers, the model {len(self.blocks)}: use model.new_cache()"
+            )
         x = self.embedding(tokens)
-        for block, layer in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
+        for block, layer in zip(self.blocks, layers, strict=True):
             x = block(x, layer)
         return self.head(self.norm(x))
 
@@ -78,5 +83,5 @@ class MiniDeepSeek(nn.Module):
 
     def load_transformers(self, hf_model: nn.Module) -> "MiniDeepSeek":
         """Take the weights of a `transformers` DeepSeek V2/V3, Llama, Mistral or Qwen2 model of the same config."""
-        copy_from_transformers(self, hf_model)
+        copy_from_transformers(self, self.config, hf_model)
         return self

@@ -1,7 +1,7 @@
 """Weights from `transformers` models: which of their names is which of ours."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +27,27 @@ _NAMES = {
 }
 
 
-def copy_from_transformers(model: nn.Module, hf_model: nn.Module) -> None:
+# What changes a forward pass without changing a shape
+_MUST_AGREE = (
+    "num_attention_heads", "num_key_value_heads", "rotary_dim", "is_mla", "rope_theta", "rope_scaling", "rms_norm_eps",
+    "sliding_window", "tie_word_embeddings",
+)  # fmt: skip
+
+
+def copy_from_transformers(model: nn.Module, config: ModelConfig, hf_model: Any) -> None:
     """Copy every weight of `hf_model` into `model`, in the dtype and on the device of `model`.
 
     Raises:
         ValueError: the two differ in config or in any name or shape; nothing is copied then.
     """
-    config = cast(ModelConfig, model.config)
+    theirs = ModelConfig.from_json(hf_model.config.to_dict())
+    unlike = [
+        f"{name} is {getattr(theirs, name)} there and {getattr(config, name)} here"
+        for name in _MUST_AGREE
+        if getattr(theirs, name) != getattr(config, name)
+    ]
+    if unlike:
+        raise ValueError("these are weights for another config: " + "; ".join(unlike))
     given = _translate(hf_model.state_dict(), config)
     wanted = model.state_dict()
     differing = sorted(

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
+from course_lib.doctor import chromium
+
+CHROMIUM = chromium()
 # No name but loopback resolves, so a test cannot come to depend on the network.
 FLAGS = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 # Threads that spin for one another while browser and server want their core slow a small model down tenfold.

@@ -50,7 +50,7 @@ def test_bars_beyond_the_axis_stop_there_and_say_so() -> None:
     first, second = widths(explorer)
     assert first == second == 450
     assert explorer.picture.value.count("» ") == 2
-    assert "0 users fit *; deepseek-v3 9.43 TB, 1 users fit *" in label(explorer)
+    assert "0 users fit *; deepseek-v3 9.43 TB, 1 user fit *" in label(explorer)
     assert "* longer than this model was built for" in explorer.picture.value
 
 

@@ -48,7 +48,7 @@ def test_cached_decoding_gives_the_logits_of_one_pass(config: ModelConfig, capac
 @torch.no_grad()
 def test_a_cache_of_another_depth_is_refused() -> None:
     model, deeper = MiniDeepSeek(tiny_mla()), MiniDeepSeek(tiny_mla(num_hidden_layers=3))
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="this cache has 3 layers, the model 2"):
         model(torch.zeros(1, 3, dtype=torch.int64), deeper.new_cache())
 
 
@@ -60,3 +60,37 @@ def test_the_future_does_not_change_the_past() -> None:
     difference = (model(tokens) - model(changed)).abs().amax(dim=(0, 2))
     assert difference[:6].max() == 0
     assert difference[6:].min() > 0
+
+
+@torch.no_grad()
+def test_a_model_built_on_the_meta_device_works_once_it_has_weights() -> None:
+    config = tiny_mla()
+    model, tokens = MiniDeepSeek(config), torch.randint(37, (1, 9))
+    with torch.device("meta"):
+        empty = MiniDeepSeek(config)
+    empty.to_empty(device="cpu").load_state_dict(model.state_dict())
+    assert torch.equal(empty(tokens), model(tokens))
+
+
+@pytest.mark.parametrize("config", [tiny_mla(), tiny_heads(2)], ids=["mla", "gqa"])
+def test_a_cache_outlives_the_mode_it_was_begun_in(config: ModelConfig) -> None:
+    model, tokens = MiniDeepSeek(config).double(), torch.randint(37, (1, 9))
+    cache = model.new_cache()
+    with torch.inference_mode():
+        model(tokens[:, :4], cache)
+    with torch.no_grad():
+        last = model(tokens[:, 4:], cache)[:, -1]
+    torch.testing.assert_close(last, model(tokens)[:, -1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("config", [tiny_mla(), tiny_heads(2)], ids=["mla", "gqa"])
+@pytest.mark.parametrize("capacity", [0, 9])
+def test_gradients_through_a_cache_are_those_of_one_pass(config: ModelConfig, capacity: int) -> None:
+    model, tokens = MiniDeepSeek(config).double(), torch.randint(37, (2, 9))
+    model(tokens).square().sum().backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    cache = model.new_cache(capacity)
+    torch.cat([model(part, cache) for part in tokens.split([5, 1, 1, 2], dim=1)], dim=1).square().sum().backward()
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)

@@ -1,5 +1,6 @@
 """The same weights in `transformers` give the same logits: an implementation that we did not write."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,11 +105,32 @@ def test_models_that_cache_keys_and_values(config_class: Any, model_class: Any, 
     assert_same_decode(theirs, ours, device)
 
 
-def test_weights_of_another_shape_are_refused_and_none_is_taken() -> None:
+def test_a_sliding_window_shorter_than_the_text(device: str) -> None:
+    sizes = {**SIZES, "hidden_size": 24, "num_attention_heads": 6}
+    theirs, ours = pair(
+        MistralConfig,
+        MistralForCausalLM,
+        device,
+        **sizes,
+        num_key_value_heads=3,
+        rope_parameters=PLAIN,
+        sliding_window=8,
+    )
+    assert_same_decode(theirs, ours, device)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rope_theta": 300.0}, "rope_theta is 10000.0 there and 300.0 here"),
+        ({"rms_norm_eps": 0.01}, "rms_norm_eps is 1e-06 there and 0.01 here"),
+        ({"intermediate_size": 43}, r"9 weights do not fit.*ffn\.down\.weight: \(25, 42\), wanted \(25, 43\)"),
+    ],
+)
+def test_weights_for_another_config_are_refused_and_none_is_taken(change: dict[str, Any], reason: str) -> None:
     theirs = DeepseekV3ForCausalLM(DeepseekV3Config(**SIZES, **LATENT, q_lora_rank=11))
-    config = DeepseekV3Config(**{**SIZES, "intermediate_size": 43}, **LATENT, q_lora_rank=11)
-    ours = MiniDeepSeek(ModelConfig.from_json(config.to_dict()))
+    ours = MiniDeepSeek(replace(ModelConfig.from_json(theirs.config.to_dict()), **change))
     before = ours.embedding.weight.clone()
-    with pytest.raises(ValueError, match=r"9 weights do not fit.*ffn\.down\.weight: \(25, 42\), wanted \(25, 43\)"):
+    with pytest.raises(ValueError, match=reason):
         ours.load_transformers(theirs)
     assert torch.equal(ours.embedding.weight, before)

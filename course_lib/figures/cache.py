@@ -33,7 +33,7 @@ class CacheBars:
     def label(self, config: ModelConfig, serving: Serving) -> str:
         if serving.weight_bytes > self.memory * 1e9:
             return f"{_gb(serving.cache_bytes)}, weights alone {_gb(serving.weight_bytes)}"
-        fits = f"{serving.users_that_fit:,} users fit"
+        fits = f"{serving.users_that_fit:,} user{'s' * (serving.users_that_fit != 1)} fit"
         star = " *" if self.context > config.max_position_embeddings else ""
         return f"{_gb(serving.cache_bytes)}, {fits}{star}"
 
@@ -51,7 +51,7 @@ class CacheBars:
 
 def _gb(size: float) -> str:
     gigabytes = size / 1e9
-    return f"{gigabytes:.3g} GB" if gigabytes < 1000 else f"{gigabytes / 1000:.3g} TB"
+    return f"{gigabytes:.3g} GB" if gigabytes < 999.5 else f"{gigabytes / 1000:.3g} TB"
 
 
 def cache_svg(bars: CacheBars) -> str:

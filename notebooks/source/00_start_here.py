@@ -3,9 +3,9 @@
 #
 # *Read: 15 minutes. Runs: seconds on a CPU. Needs: some Python.*
 #
-# In January 2025 a Chinese company that few had heard of gave away the weights of a language model that kept up with the
-# best, and said that its last training run had cost under six million dollars. Much was written about it in the weeks that
-# followed. Some of it was true.
+# In December 2024 DeepSeek, a Chinese company that few had heard of, gave away the weights of its language model V3 and
+# said that the final training run had cost 5.576 million dollars (arXiv:2412.19437, table 1). In January 2025, with the
+# reasoning model R1 built upon it, the world noticed. Much was written in the weeks that followed. Some of it was true.
 #
 # In this course you find out which, by building the parts that make the difference: the attention that remembers little,
 # the experts of which few are awake, the second token predicted ahead, the small runs that foretell the large one. At the
@@ -16,7 +16,7 @@
 # |---|---|
 # | 00 this page | check the machine; meet the claims |
 # | [01 The KV cache](01_kv_cache.ipynb) | say from a config how many users fit on one GPU |
-# | 02 Latent attention | compress keys and values, and find when absorbing loses |
+# | [02 Latent attention](02_mla.ipynb) | compress keys and values, and find when absorbing loses |
 # | 03 Routing to experts | count V3's 671 and 37 billion parameters from its config |
 # | 04 Load balancing | watch routing collapse, and mend it with a bias |
 # | 05 Multi-token prediction | train a second prediction, and decode with it without loss |
@@ -52,7 +52,7 @@ from course_lib.config import published
 counts = parameters(published("deepseek-v3"))
 print(f"parameters: {counts.total:,}")
 print(f"used by one token: {counts.active:,}, {counts.active / counts.total:.1%} of them")
-print(f"looking up the embedding not counted: {counts.active_without_embedding:,}")
+print(f"without the embedding, of which a token looks up one row: {counts.active_without_embedding:,}")
 
 # %% [markdown]
 # The announcement said 671 billion and 37 billion, and you have just checked it: whether 37.6 or 36.6 stands behind the 37
@@ -78,8 +78,8 @@ plt.show()
 # %% [markdown]
 # ## The claims
 #
-# A blog post and a set of slides of those weeks, typical of many, made the claims below (the wording is ours). The third
-# column is the lesson in which you can test each one; a dash means that there is nothing to compute. **Before you open a
+# A blog post and a set of slides of those weeks, typical of many, made the claims below (the wording is ours). The column
+# *lesson* says where you can test each one; a dash means that there is nothing to compute. **Before you open a
 # verdict, guess it.** Right, wrong, or impossible to know?
 
 # %%

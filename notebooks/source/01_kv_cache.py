@@ -4,8 +4,8 @@
 # *Read: 25 minutes. Runs: under a minute on a CPU. Needs: PyTorch and matrices; attention as softmax(QKᵀ)V.*
 #
 # A chat model writes one token at a time, and every new token looks back at all earlier ones. What it looks at is kept
-# in memory: the **KV cache**. With long conversations and many users this memory, not arithmetic, decides how many
-# people one GPU can serve. It is the first thing DeepSeek made small. After this lesson you can
+# in memory: the **KV cache**. With long conversations and many users it fills a GPU, and sets how many people that GPU can
+# serve. It is the first thing that this course makes small. After this lesson you can
 #
 # - derive the size of the cache of any model from its `config.json`,
 # - say how many users fit on one GPU, and
@@ -64,8 +64,8 @@ assert worst < 1e-5, "the predictions are the same up to rounding"
 #
 # $$2 \cdot h \cdot d_h \quad \text{numbers per token and layer.}$$
 #
-# Two older ideas make it smaller by letting query heads *share* keys and values: **grouped-query attention** (GQA) has
-# fewer KV heads than query heads, **multi-query attention** (MQA) a single one. In the formula $h$ becomes
+# Two older ideas make it smaller by letting query heads *share* keys and values: **grouped-query attention** (GQA,
+# arXiv:2305.13245) has fewer KV heads than query heads, **multi-query attention** (MQA, arXiv:1911.02150) a single one. In the formula $h$ becomes
 # `num_key_value_heads`. Write it down once:
 
 
@@ -110,11 +110,13 @@ kinds = {"MLA, as built": v3}
 for label, kv_heads in (("MQA", 1), ("GQA, 8 KV heads", 8), ("MHA, 128 heads", 128)):
     kinds[label] = replace(v3, **no_latent, num_key_value_heads=kv_heads, head_dim=128)
 per_layer = {label: cache_elements(config) // config.num_hidden_layers for label, config in kinds.items()}
-per_layer
+for label, numbers in per_layer.items():
+    print(f"{label:17}{numbers:7,} numbers, {numbers / per_layer['MLA, as built']:5.2f} times MLA")
 
 # %% [markdown]
 # **Look at** the picture's logarithmic axis: from MHA to MLA is a factor of 57. GQA with 8 KV heads would still keep more
-# than three times as much; MQA would keep less than MLA, but every head would have to look at the same single key.
+# than three times as much. MQA would keep less than MLA, but all heads would have to work with the same key and value; in
+# MLA they share a row too, yet each makes keys and values of its own from it.
 
 # %%
 import matplotlib.pyplot as plt
@@ -179,7 +181,8 @@ for name in ("llama-2-7b", "llama-3-8b", "deepseek-llm-67b", "deepseek-v3"):
 # 1. Move *context* to the right with the arrow keys. Which bar reaches the line last?
 # 2. Set *cached as* to fp8. What happens to the number of users?
 # 3. Tick *weights on the same GPU*. DeepSeek-V3's do not fit at all: 671 billion weights need many GPUs whatever the
-#    cache does. DeepSeek decodes on 320 GPUs at once, each with a few of the experts (arXiv:2412.19437, section 3.4.2).
+#    cache does. One of DeepSeek's decoding units is 320 GPUs, most with a single expert of each layer (arXiv:2412.19437,
+#    section 3.4.2).
 #
 # A star marks a context beyond what that model was built for.
 
@@ -219,14 +222,14 @@ for name, (kilobytes, ratio) in printed.items():
 # - Decoding keeps the keys and values of all earlier tokens, so that a step costs one token of work, not all of them.
 # - Per token, MHA, GQA and MQA keep $2 \cdot \text{layers} \cdot \text{KV heads} \cdot d_h$ numbers; MLA keeps
 #   $\text{layers} \cdot (c + r)$.
-# - DeepSeek-V3 keeps 35,136 numbers, 70,272 bytes in bf16: as little as GQA with 2.25 KV heads would.
-# - The cache, not the arithmetic, limits how many long conversations a GPU holds.
+# - DeepSeek-V3 keeps 35,136 numbers, 70,272 bytes in bf16: as little as GQA with 2.25 KV heads of 128 would (576/256).
+# - The longer the conversations, the fewer fit on a GPU, in proportion.
 #
 # ## Three questions
 #
-# 1. Llama-3-70B and Qwen2.5-72B cache the same number of bytes per token. Which three numbers of their configs must
-#    agree for that?
-# 2. DeepSeek-V2 said that its cache is 93.3% smaller than that of DeepSeek 67B. Compute the saving from the two configs.
+# 1. Llama-3-70B and Qwen2.5-72B cache the same number of bytes per token. Which three numbers of their configs
+#    decide it?
+# 2. DeepSeek-V2 said that its cache is 93.3% smaller than that of DeepSeek 67B (arXiv:2405.04434, abstract). Compute the saving from the two configs.
 #    What is missing? (Lesson 02 finds it.)
 # 3. A service doubles its context length and halves the bytes per number. How does the number of users change?
 #
@@ -234,11 +237,11 @@ for name, (kilobytes, ratio) in printed.items():
 #
 # 1. Layers (80), KV heads (8) and head size (128). Hidden size, vocabulary and feed-forward width do not enter.
 # 2. 34,560 against 194,560 numbers: 82.2% smaller. The rest must come from storing each number in fewer bits.
-# 3. Not at all: the product of the two is what counts.
+# 3. Not at all, if the memory left for caches stays the same: the product of the two is what counts.
 #
 # </details>
 #
 # ## Assignment
 #
 # `hw1_mla` begins here: its first function, `kv_cache_elements(config)`, is what you just used, for any config. It comes
-# with lesson 02.
+# with [lesson 02](02_mla.ipynb).
