@@ -199,8 +199,7 @@ axes.legend(loc="upper right", ncols=2)
 plt.show()
 
 # %% [markdown]
-# DeepSeek-V2's report says it in one sentence: with rotated keys, "a RoPE matrix related to the currently generating
-# token will lie between" query and `k_up` (arXiv:2405.04434, section 2.1.3).
+# DeepSeek-V2's report gives the same reason for what it does next (arXiv:2405.04434, section 2.1.3).
 #
 # ## The way out: a part that turns, and a part that does not
 #
@@ -510,4 +509,5 @@ print(f"DeepSeek-V2: MLA {cache_elements(v2):,}, printed 34.6K; with MHA it woul
 #
 # `hw1_mla` asks you for six functions, and together they are this lesson: `kv_cache_elements`, `rotate`, `compress`,
 # `expanded_attention`, `absorbed_attention`, `attention_flops`. Each has a check that names the mistake you made, if
-# you made one that others made before you. At the end your functions are joined into a layer that decodes real text.
+# you made one that others made before you. Its notebook is being written. Until it is there, write a function of that
+# name in a cell below and give it to `check`, from `course_lib.exercises`.
