@@ -40,7 +40,7 @@ def params(
     table.add_section()
     table.add_row("all", "", "", *_grouped(counts.total, counts.active), style="bold")
     table.add_row("no embedding", "", "", "", *_grouped(counts.active_without_embedding))
-    table.add_row("no embedding or head", "", "", "", *_grouped(counts.active_without_vocabulary))
+    table.add_row("no vocabulary", "", "", "", *_grouped(counts.active_without_vocabulary))
     console.print(table)
     elements, size = accounting.cache_elements(config), accounting.cache_bytes(config, 1, bytes_per_element)
     console.print("cache a token: {} numbers, {} bytes".format(*_grouped(elements, size)))

@@ -31,7 +31,7 @@ def claims_html(chosen: list[Claim]) -> str:
         f"{_plain(c.reading)} <i>{_plain(c.source)}</i></details></td></tr>"
         for i, c in enumerate(chosen, 1)
     ]
-    head = "<tr><th></th><th>claim</th><th>said in</th><th>lesson</th><th>verdict</th></tr>"
+    head = "<tr><th></th><th style='text-align:left'>claim</th><th>said in</th><th>lesson</th><th>verdict</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
 
 

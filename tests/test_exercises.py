@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,3 +208,15 @@ def test_rotation_is_the_package_s() -> None:
     )
     got = HW1["rotate"].reference(x.transpose(0, 1), torch.arange(4, 9), 500.0).transpose(0, 1)
     torch.testing.assert_close(got, rope.rotate(x, turns))
+
+
+def test_the_exercise_in_the_contributing_guide_works() -> None:
+    guide = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = re.search(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert block is not None
+    names: dict[str, Any] = {}
+    exec(block.group(1), names)
+    exercise = names["MAX_VIOLATION"]
+    test_the_reference_earns_everything(exercise)
+    test_every_mistake_gets_its_own_message(exercise, exercise.misconceptions[0])
+    test_null_answers_earn_nothing(exercise)
