@@ -69,7 +69,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b s d"], cache: LayerCache | None = None) -> Float[Tensor, "b s d"]:
         """x holds the tokens that follow those in `cache`."""
-        offset, heads = cache.length if cache else 0, (-1, self.head_dim)
+        offset, heads = 0 if cache is None else cache.length, (-1, self.head_dim)
         turns = self.rotary.turns(offset, x.shape[1], like=x)
         q = rotate(self.q_proj(x).unflatten(-1, heads), turns)
         k = rotate(self.k_proj(x).unflatten(-1, heads), turns)

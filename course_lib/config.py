@@ -7,19 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from course_lib.config_json import modern_spelling, read
 from course_lib.config_rules import contradictions, no_head_dim, wrong_values
-
-# What an architecture fixes in code, so that its config.json need not say it.
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "deepseek": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
-    "deepseek_v2": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
-    "deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True},
-    "kimi_k2": {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True},
-    "llama": {},
-    "mistral": {},
-    "mixtral": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": True},
-    "qwen2": {"qkv_bias": True},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,18 +147,15 @@ class ModelConfig:
             ValueError: not JSON, an architecture this course does not count, a key that is missing, of the wrong
                 type, or at odds with another; the message names it.
         """
-        given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
-        architecture = given.pop("model_type", None)
-        if architecture is not None and architecture not in tuple(ARCHITECTURES):
-            raise ValueError(f"model_type {architecture!r} is unknown here; known: {', '.join(ARCHITECTURES)}")
-        values = {**ARCHITECTURES.get(architecture or "", {}), **_without_nulls(_modern_spelling(given, architecture))}
+        given = dict(source) if isinstance(source, Mapping) else read(Path(source))
+        values = modern_spelling(given)
+        if values.get("rope_scaling") is not None:
+            values["rope_scaling"] = RopeScaling(**_with_floats(RopeScaling, values["rope_scaling"]))
         known = {f.name for f in fields(cls)} - {"extra"}
         missing = [f.name for f in fields(cls) if f.name in _REQUIRED and f.name not in values]
         if missing:
             raise ValueError(f"config.json lacks {', '.join(missing)}; it has {', '.join(sorted(map(str, given)))}")
         extra = {key: value for key, value in values.items() if key not in known}
-        if architecture is not None:
-            extra["model_type"] = architecture
         return cls(**_with_floats(cls, {key: values[key] for key in known & set(values)}), extra=extra)
 
 
@@ -187,80 +173,6 @@ def published(name: str) -> ModelConfig:
 def published_names() -> list[str]:
     folder = resources.files("course_lib") / "published"
     return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        path = path / "config.json"
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no file {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"{path}: wanted a JSON object, got a {type(given).__name__}")
-    return given
-
-
-def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _modern_spelling(given: dict[str, Any], architecture: str | None) -> dict[str, Any]:
-    """Merge the alternative spellings into ours; two that disagree are an error."""
-    values = dict(given)
-
-    def rename(old: str, new: str) -> None:
-        value = values.pop(old, None)
-        if value is None:
-            return
-        if values.get(new, value) not in (value, None):
-            raise ValueError(f"{old} = {value} contradicts {new} = {values[new]}")
-        values[new] = value
-
-    rename("num_mtp_layers", "num_nextn_predict_layers")
-    rename("num_local_experts", "n_routed_experts")
-    if architecture == "mixtral":  # every layer is made of experts, and intermediate_size is theirs
-        values.setdefault("moe_intermediate_size", values.get("intermediate_size"))
-    if architecture == "qwen2" and not values.get("use_sliding_window", False):
-        values.pop("sliding_window", None)
-    ropes = []
-    for key in ("rope_parameters", "rope_scaling"):
-        rope = values.pop(key, None) or {}
-        if not isinstance(rope, Mapping):
-            raise ValueError(f"{key}: wanted an object, got {rope!r}")
-        values[f"{key}.rope_theta"] = rope.get("rope_theta")
-        rename(f"{key}.rope_theta", "rope_theta")
-        ropes.append((bool(set(rope) - {"rope_theta"}), _rope_scaling(_without_nulls({**rope, "rope_theta": None}))))
-    (said, scaling), (said_before, older) = ropes
-    if said and said_before and scaling != older:
-        raise ValueError(f"rope_parameters {scaling} contradicts rope_scaling {older}")
-    values["rope_scaling"] = scaling or older
-    return values
-
-
-def _rope_scaling(given: Mapping[str, Any]) -> RopeScaling | None:
-    kind = given.get("rope_type", given.get("type"))
-    if not given or kind == "default":
-        return None
-    if given.get("type", kind) != kind:
-        raise ValueError(f"rope_scaling: type {given['type']!r} contradicts rope_type {kind!r}")
-    known = {f.name for f in fields(RopeScaling)}
-    values = {**given, "rope_type": kind}
-    if kind in ("yarn", "llama3"):
-        if missing := {"factor", "original_max_position_embeddings"} - set(given):
-            raise ValueError(f"rope_scaling lacks {', '.join(sorted(missing))}: {dict(given)}")
-        if (
-            unused := set(given)
-            - known
-            - {"type"}
-            - {key for key, value in given.items() if (key, value) == ("truncate", True)}
-        ):
-            raise ValueError(f"rope_scaling: {', '.join(sorted(unused))} would change the rotation, not built here")
-    else:
-        values |= {"factor": 1.0, "original_max_position_embeddings": 1}
-    return RopeScaling(**_with_floats(RopeScaling, {key: values[key] for key in known & set(values)}))
 
 
 def _with_floats(cls: type, values: dict[str, Any]) -> dict[str, Any]:

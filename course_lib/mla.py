@@ -1,5 +1,7 @@
 """Multi-head Latent Attention: of a token, one short latent and one rotated key are cached (arXiv:2405.04434 s2.1)."""
 
+from collections import OrderedDict
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, einsum, nn
@@ -90,13 +92,12 @@ class MLA(nn.Module):
         self.config, d, h = config, config.hidden_size, config.num_attention_heads
         self.c, self.n, self.r = config.kv_lora_rank or 0, config.qk_nope_head_dim, config.qk_rope_head_dim
         v, q, biased = config.v_head_dim, config.q_lora_rank, config.attention_bias
+        up = nn.Linear(q or d, h * (self.n + self.r), bias=False)
         if q is None:
-            self.q_proj = nn.Linear(d, h * (self.n + self.r), bias=False)
+            self.q_proj = up
         else:
-            self.q_proj = nn.Sequential()
-            self.q_proj.add_module("down", nn.Linear(d, q, bias=biased))
-            self.q_proj.add_module("norm", nn.RMSNorm(q, eps=LATENT_EPS))
-            self.q_proj.add_module("up", nn.Linear(q, h * (self.n + self.r), bias=False))
+            down, norm = nn.Linear(d, q, bias=biased), nn.RMSNorm(q, eps=LATENT_EPS)
+            self.q_proj = nn.Sequential(OrderedDict(down=down, norm=norm, up=up))
         self.kv_down = nn.Linear(d, self.c + self.r, bias=biased)
         self.latent_norm = nn.RMSNorm(self.c, eps=LATENT_EPS)
         self.k_up = nn.Parameter(torch.randn(h, self.n, self.c) * self.c**-0.5)
@@ -112,14 +113,13 @@ class MLA(nn.Module):
         `absorb` folds k_up into the query: the same output up to rounding, no per-head keys. None: whichever costs
         fewer FLOPs, which is the absorbed form when decoding and the expanded one in a long prefill.
         """
-        offset = cache.length if cache else 0
+        offset = 0 if cache is None else cache.length
         turns = self.rotary.turns(offset, x.shape[1], like=x)
         q_nope, q_rope = self.q_proj(x).unflatten(-1, (-1, self.n + self.r)).split([self.n, self.r], dim=-1)
         latent, k_rope = self.kv_down(x).split([self.c, self.r], dim=-1)
-        q_rope, k_rope = rotate(torch.cat([q_rope, k_rope[:, :, None]], dim=2), turns).split(
-            [q_rope.shape[2], 1], dim=2
-        )
-        rows = torch.cat([self.latent_norm(latent), k_rope[:, :, 0]], dim=-1)
+        rotated = rotate(torch.cat([q_rope, k_rope[:, :, None]], dim=2), turns)  # the shared key as one more head
+        q_rope, k_rope = rotated[:, :, :-1], rotated[:, :, -1]
+        rows = torch.cat([self.latent_norm(latent), k_rope], dim=-1)
         if cache is not None:
             rows = cache.append(rows)
         if absorb is None:

@@ -21,13 +21,10 @@ def frequencies(rotary_dim: int, theta: float = 10000.0, scaling: RopeScaling | 
 
 def _yarn_keep(rotary_dim: int, theta: float, scaling: RopeScaling) -> Float[Tensor, " pairs"]:
     """1 for pairs that turn often within the original context, 0 for those that hardly turn (arXiv:2309.00071 s3.2)."""
+    context = scaling.original_max_position_embeddings
 
     def pair_that_turns(turns: float) -> float:
-        return (
-            rotary_dim
-            * math.log(scaling.original_max_position_embeddings / (2 * math.pi * turns))
-            / (2 * math.log(theta))
-        )
+        return rotary_dim * math.log(context / (2 * math.pi * turns)) / (2 * math.log(theta))
 
     first = max(math.floor(pair_that_turns(scaling.beta_fast)), 0)
     last = min(math.ceil(pair_that_turns(scaling.beta_slow)), rotary_dim - 1)

@@ -1,11 +1,13 @@
 """The cache explorer: who fits on one GPU."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, cast
 
 import ipywidgets as widgets
 
-from course_lib.accounting import serving
-from course_lib.config import published, published_names
+from course_lib.accounting import Serving, cache_elements, serving
+from course_lib.config import ModelConfig, published, published_names
 from course_lib.figures.cache import CacheBars, cache_svg
 
 MODELS = ("deepseek-v3", "deepseek-v2-lite", "llama-3-8b", "llama-3.1-405b", "deepseek-llm-67b", "llama-2-7b")
@@ -16,9 +18,19 @@ WIDE = {"description_width": "90px"}
 
 
 class CacheExplorer(widgets.VBox):
-    """Context [tokens], users, element size and GPU beside the cache bars of several models [GB]."""
+    """Context [tokens], users, element size and GPU beside the cache bars of several models [GB].
 
-    def __init__(self, models: tuple[str, ...] = MODELS, context: int = 32768, users: int = 8) -> None:
+    `elements` counts the numbers cached per token from a config as a dict, in place of the course's own count.
+    """
+
+    def __init__(
+        self,
+        models: tuple[str, ...] = MODELS,
+        context: int = 32768,
+        users: int = 8,
+        elements: Callable[[dict[str, Any]], int] | None = None,
+    ) -> None:
+        self.elements = elements
         self.models = widgets.SelectMultiple(
             options=published_names(), value=models, rows=7, description="models", style=WIDE
         )
@@ -53,8 +65,13 @@ class CacheExplorer(widgets.VBox):
             "context": context, "users": users, "memory_bytes": memory * 1e9,
             "bytes_per_element": cast(float, self.element.value), "bytes_per_weight": 2 if self.weights.value else 0,
         }  # fmt: skip
-        rows = [(config, serving(config, **shared)) for config in map(published, self.models.value)]
+        rows = [(config, self._serving(config, **shared)) for config in map(published, self.models.value)]
         return CacheBars(rows, context=context, users=users, memory=memory)
+
+    def _serving(self, config: ModelConfig, *, bytes_per_element: float, **shared: Any) -> Serving:
+        if self.elements is not None:  # as many bytes as if our elements were that much larger
+            bytes_per_element *= int(self.elements(asdict(config))) / cache_elements(config)
+        return serving(config, bytes_per_element=bytes_per_element, **shared)
 
     def _draw(self, change: Any = None) -> None:
         self.picture.value = cache_svg(self.bars)
