@@ -20,6 +20,10 @@ V3: dict[str, Any] = {
     "torch_dtype": "bfloat16",
 }  # fmt: skip
 
+PLAIN: dict[str, Any] = {
+    "vocab_size": 37, "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
+}  # fmt: skip
+
 
 def without(*keys: str, **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in {**V3, **changes}.items() if key not in keys}
@@ -83,6 +87,18 @@ def test_what_an_architecture_fixes_in_code_need_not_be_said() -> None:
         ),
         (without(rope_scaling={**V3["rope_scaling"], "truncate": False}), "truncate would change the rotation"),
         (without(rope_interleave=False), "rope_interleave = False is not built here"),
+        (without(rope_scaling=[1]), "rope_scaling: wanted an object, got [1]"),
+        (without(rope_scaling={"type": "linear", "factor": 2}), "wanted rope_type 'yarn' or 'llama3', got 'linear'"),
+        (without(rope_scaling={**V3["rope_scaling"], "rope_type": "llama3"}), "rope_scaling.type = yarn contradicts"),
+        (without(rope_scaling={**V3["rope_scaling"], "factor": "40"}), "rope_scaling: factor: wanted a number > 0, got '40'"),
+        (without(rope_scaling={**V3["rope_scaling"], "rope_theta": 5.0}), "rope_scaling.rope_theta = 5.0 contradicts"),
+        (without(rope_theta=float("inf")), "rope_theta: wanted a number > 0, got inf"),
+        (without(rope_theta=1.0), "rope_theta: wanted a number > 1, got 1.0"),
+        (without(topk_method="bogus"), "topk_method: wanted 'greedy'"),
+        (without(name=5), "name: wanted a text, got 5"),
+        (without(sliding_window=8), "sliding_window 8 with kv_lora_rank is not built here"),
+        ({**PLAIN, "hidden_size": "48"}, "hidden_size: wanted an integer >= 1, got '48'"),
+        ({**PLAIN, "num_attention_heads": [4]}, "num_attention_heads: wanted an integer >= 1, got [4]"),
         (without(hidden_act="gelu"), "hidden_act = 'gelu' is not built here"),
         ({**without("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"),
           "num_attention_heads": 6, "num_key_value_heads": 6}, "7168 is not a multiple of num_attention_heads 6"),
@@ -123,3 +139,16 @@ def test_a_config_can_be_built_without_json() -> None:
     assert (config.num_key_value_heads, config.head_dim, config.is_mla, config.moe_layers) == (3, 4, False, 0)
     with pytest.raises(ValueError, match=r"rope_scaling: factor: wanted a number >= 1, got 0\.5"):
         RopeScaling(rope_type="yarn", factor=0.5, original_max_position_embeddings=64)
+
+
+def test_defaults_that_are_spelled_out_change_nothing() -> None:
+    spelled_out = {**V3["rope_scaling"], "truncate": True, "attention_factor": None}
+    assert ModelConfig.from_json(without(rope_scaling=spelled_out)) == ModelConfig.from_json(V3)
+
+
+def test_a_window_counts_where_the_architecture_uses_it() -> None:
+    assert ModelConfig.from_json({**PLAIN, "model_type": "mistral", "sliding_window": 8}).sliding_window == 8
+    unused = {**PLAIN, "model_type": "qwen2", "sliding_window": 8, "use_sliding_window": False}
+    assert ModelConfig.from_json(unused).sliding_window is None
+    with pytest.raises(ValueError, match="use_sliding_window = True is not built here"):
+        ModelConfig.from_json({**unused, "use_sliding_window": True})
