@@ -6,6 +6,7 @@
     python3 course.py params deepseek-v3      count a model's parameters (a config.json path works too)
     python3 course.py doctor   check this machine
     python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
+    python3 course.py release  make the students' copies of graded notebooks (for instructors)
 
 Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser --port 9000`.
 On Windows write `py course.py`.
@@ -27,7 +28,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
 NEWS = VENV / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's first question is not the course's
-NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"]}
+NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"], "release": ["test"]}
 
 
 def main(arguments: list[str]) -> int:
@@ -51,7 +52,8 @@ def hand_over(command: str, further: list[str]) -> list[str]:
         return ["-m", "jupyterlab", "--ServerApp.root_dir=.", *root, *first, *further]
     if command == "test":
         return ["-m", "pytest", "--nbval", *further]
-    return ["-m", "course_lib", command, *further]
+    package = "course_grader" if command == "release" else "course_lib"
+    return ["-m", package, command, *further]
 
 
 def why_not(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:

@@ -69,6 +69,12 @@ def test_a_command_that_needs_more_adds_to_what_is_there(course: ModuleType) -> 
         assert [c[-1] for c in course.commands if "pip" in c] == ([extras] if extras else [])
 
 
+def test_what_is_for_instructors_goes_to_the_grader(course: ModuleType) -> None:
+    assert course.main(["release", "--check"]) == 0
+    assert course.commands[-1][1:] == ["-m", "course_grader", "release", "--check"]
+    assert [command[-1] for command in course.commands if "pip" in command] == [".[test]"]
+
+
 def test_a_failed_installation_stops_and_is_tried_again(course: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     course.codes["pip"] = 7
     assert course.main(["lab"]) == 7

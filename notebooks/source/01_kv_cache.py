@@ -243,5 +243,5 @@ for name, (kilobytes, ratio) in printed.items():
 #
 # ## Assignment
 #
-# `hw1_mla` begins here: its first function, `kv_cache_elements(config)`, is what you just used, for any config. It comes
-# with [lesson 02](02_mla.ipynb).
+# [hw1_mla](../assignments/release/hw1_mla/hw1_mla.ipynb) begins here: its first function, `kv_cache_elements(config)`, is
+# what you just used, for any config. The rest goes with [lesson 02](02_mla.ipynb).

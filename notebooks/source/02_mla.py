@@ -507,7 +507,7 @@ print(f"DeepSeek-V2: MLA {cache_elements(v2):,}, printed 34.6K; with MHA it woul
 #
 # ## Assignment
 #
-# `hw1_mla` asks you for six functions, and together they are this lesson: `kv_cache_elements`, `rotate`, `compress`,
-# `expanded_attention`, `absorbed_attention`, `attention_flops`. Each has a check that names the mistake you made, if
-# you made one that others made before you. Its notebook is being written. Until it is there, write a function of that
-# name in a cell below and give it to `check`, from `course_lib.exercises`.
+# [hw1_mla](../assignments/release/hw1_mla/hw1_mla.ipynb) asks you for six functions, and together they are this lesson:
+# `kv_cache_elements`, `rotate`, `compress`, `expanded_attention`, `absorbed_attention`, `attention_flops`. Each has a
+# check that names the mistake you made, if you made one that others made before you. At the end your functions are
+# joined into a layer that decodes real text.

@@ -1,0 +1,1 @@
+"""For instructors: what becomes of a graded notebook. Students never need it."""
