@@ -102,11 +102,16 @@ def serving(
     memory_bytes: float,
     bytes_per_element: float = 2,
     bytes_per_weight: float = 0,
+    elements: int | None = None,
 ) -> Serving:
-    """Caches of `users`, each `context` tokens long, and how many such caches the memory holds beside the weights."""
-    if context < 1 or users < 0:
-        raise ValueError(f"want context >= 1 and users >= 0, got {context} and {users}")
-    each = cache_bytes(config, context, bytes_per_element)
+    """Caches of `users`, each `context` tokens long, and how many such caches the memory holds beside the weights.
+
+    `elements`: numbers cached per token, if somebody else has counted them.
+    """
+    elements = cache_elements(config) if elements is None else elements
+    if context < 1 or users < 0 or elements < 1:
+        raise ValueError(f"want context and elements >= 1 and users >= 0, got {context}, {elements} and {users}")
+    each = round(context * elements * bytes_per_element)
     weights = round(parameters(config).total * bytes_per_weight)
     return Serving(users * each, weights, max(int((memory_bytes - weights) // each), 0))
 

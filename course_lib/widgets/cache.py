@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import ipywidgets as widgets
 
-from course_lib.accounting import Serving, cache_elements, serving
-from course_lib.config import ModelConfig, published, published_names
+from course_lib.accounting import serving
+from course_lib.config import published, published_names
 from course_lib.figures.cache import CacheBars, cache_svg
 
 MODELS = ("deepseek-v3", "deepseek-v2-lite", "llama-3-8b", "llama-3.1-405b", "deepseek-llm-67b", "llama-2-7b")
@@ -56,22 +56,17 @@ class CacheExplorer(widgets.VBox):
     @property
     def bars(self) -> CacheBars:
         """What the picture shows now."""
-        context, users, memory = (
-            cast(int, self.context.value),
-            cast(int, self.users.value),
-            cast(int, self.memory.value),
-        )
-        shared = {
-            "context": context, "users": users, "memory_bytes": memory * 1e9,
-            "bytes_per_element": cast(float, self.element.value), "bytes_per_weight": 2 if self.weights.value else 0,
-        }  # fmt: skip
-        rows = [(config, self._serving(config, **shared)) for config in map(published, self.models.value)]
+        context, users = cast(int, self.context.value), cast(int, self.users.value)
+        memory, bytes_per_element = cast(int, self.memory.value), cast(float, self.element.value)
+        rows = [
+            (config, serving(
+                config, context=context, users=users, memory_bytes=memory * 1e9, bytes_per_element=bytes_per_element,
+                bytes_per_weight=2 if self.weights.value else 0,
+                elements=None if self.elements is None else int(self.elements(asdict(config))),
+            ))
+            for config in map(published, self.models.value)
+        ]  # fmt: skip
         return CacheBars(rows, context=context, users=users, memory=memory)
-
-    def _serving(self, config: ModelConfig, *, bytes_per_element: float, **shared: Any) -> Serving:
-        if self.elements is not None:  # as many bytes as if our elements were that much larger
-            bytes_per_element *= int(self.elements(asdict(config))) / cache_elements(config)
-        return serving(config, bytes_per_element=bytes_per_element, **shared)
 
     def _draw(self, change: Any = None) -> None:
         self.picture.value = cache_svg(self.bars)
