@@ -220,3 +220,11 @@ def test_the_exercise_in_the_contributing_guide_works() -> None:
     test_the_reference_earns_everything(exercise)
     test_every_mistake_gets_its_own_message(exercise, exercise.misconceptions[0])
     test_null_answers_earn_nothing(exercise)
+
+
+def test_a_decode_step_is_judged_like_any_case() -> None:
+    exercise = HW1["absorbed_attention"]
+    broken = exercise.grade(lambda q, *rest: 1 / 0 if q.shape[1] == 1 else exercise.reference(q, *rest))
+    assert (broken.points, broken.message) == (0, "It did not run: ZeroDivisionError: division by zero")
+    dodging = exercise.grade(lambda q, *rest: torch.zeros(1) if q.shape[1] == 1 else exercise.reference(q, *rest))
+    assert dodging.points == 0 and "wanted shape" in dodging.message

@@ -75,7 +75,8 @@ def _largest(values: Tensor) -> float:
 
 
 def _scalar(answer: Any) -> Any:
-    return answer.item() if isinstance(answer, Tensor) and answer.ndim == 0 else answer
+    """A 0-d tensor or array as a number."""
+    return answer.item() if getattr(answer, "ndim", None) == 0 and hasattr(answer, "item") else answer
 
 
 def _count_difference(answer: Any, expected: int) -> str:

@@ -63,7 +63,7 @@ class Exercise:
 
     def grade(self, fn: Function, seed: int = 0) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out."""
-        cases = self.cases(seed)
+        cases = [*self.cases(seed), *([self.structure.case(seed)] if self.structure else [])]
         answers = []
         for case in cases:
             answer, trouble = _call(fn, case)
@@ -74,7 +74,7 @@ class Exercise:
             return Outcome(0, self.points, message)
         if self.structure is None:
             return Outcome(self.points, self.points, f"{self.name} is right on all {len(cases)} cases.")
-        return self._judge_structure(self.structure, fn, seed)
+        return self._judge_structure(self.structure, fn, cases[-1])
 
     def _judge(self, cases: list[Case], answers: list[Any]) -> str:
         """What is wrong with the values; empty when nothing is."""
@@ -89,11 +89,12 @@ class Exercise:
                 return f"Case {number} of {len(cases)}: {text}"
         raise AssertionError("`same` and `difference` disagree")
 
-    def _judge_structure(self, structure: Structure, fn: Function, seed: int) -> Outcome:
-        case = structure.case(seed)
+    def _judge_structure(self, structure: Structure, fn: Function, case: Case) -> Outcome:
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
         if done <= structure.slack * needed:
-            return Outcome(self.points, self.points, f"{self.name} is right, and does no more work than it must.")
+            return Outcome(
+                self.points, self.points, f"{self.name} is right, and makes no more matrix products than it must."
+            )
         message = f"The values are right. {structure.advice} It did {done:,} FLOPs of matrix products, {needed:,} do."
         for mistake in structure.misconceptions:
             work = matrix_flops(partial(_run, mistake.wrong, case))

@@ -39,8 +39,12 @@ def later(scores: Tensor, offset: int) -> Tensor:
 
 
 def attention_cases(seed: int) -> list[Case]:
-    """t = offset + s, and t beyond it: the later keys must not be seen."""
-    return [random_case(seed, s=3, t=9, offset=4), random_case(seed + 1, s=4, t=6, offset=2)]
+    """t = offset + s, and t beyond it: the later keys must not be seen, by a single query neither."""
+    return [
+        random_case(seed, s=3, t=9, offset=4),
+        random_case(seed + 1, s=4, t=6, offset=2),
+        random_case(seed + 2, s=1, t=10, offset=4),
+    ]
 
 
 def random_case(
@@ -61,6 +65,7 @@ def attention_with(
     hide: Callable[[Tensor, int], Tensor] = later,
     scales: Callable[[int, int], tuple[float, float]] = lambda n, r: ((n + r) ** -0.5,) * 2,
     softmax_over: int = -1,
+    hidden: float = -torch.inf,
 ) -> Callable[..., Tensor]:
     """The expanded form with a mask, scales of its two scores, or a softmax axis that it should not have."""
 
@@ -70,7 +75,7 @@ def attention_with(
         for_content, for_position = scales(q_nope.shape[-1], q_rope.shape[-1])
         content = einsum("bshn,bthn->bhst", q_nope, einsum("btc,hnc->bthn", latent, w_uk))
         scores = for_content * content + for_position * einsum("bshr,btr->bhst", q_rope, k_rope)
-        weights = scores.masked_fill(hide(scores, offset), -torch.inf).softmax(softmax_over)
+        weights = scores.masked_fill(hide(scores, offset), hidden).softmax(softmax_over)
         return einsum("bhst,bthv->bshv", weights, einsum("btc,hvc->bthv", latent, w_uv))
 
     return wrong
@@ -113,6 +118,23 @@ ATTENTION_MISTAKES = [
     ),
     Misconception(WRONG_AXIS, attention_with(softmax_over=-2)),
     Misconception(WRONG_AXIS, finite(attention_with(softmax_over=-2))),
+    Misconception(WRONG_AXIS, attention_with(softmax_over=-2, hidden=-1e9)),
+    Misconception(
+        "This matches attention without a mask for a single query: later keys exist here, and it must not see them.",
+        attention_with(hide=lambda scores, offset: later(scores, offset if scores.shape[-2] > 1 else 10**6)),
+    ),
+    Misconception(
+        "This matches a scale of 1 / (n + r): it is the root of that, (n + r)^-1/2.",
+        attention_with(scales=lambda n, r: (1 / (n + r), 1 / (n + r))),
+    ),
+    Misconception(
+        "This matches a score without its rotary part: add q_rope . k_rope before the softmax.",
+        attention_with(scales=lambda n, r: ((n + r) ** -0.5, 0.0)),
+    ),
+    Misconception(
+        "This matches masked scores set to 0: that is a score like any other. Set them to -inf.",
+        attention_with(hidden=0.0),
+    ),
 ]
 
 EXPANDED_ATTENTION = Exercise(
@@ -146,7 +168,7 @@ def expand_values_only(
 
 
 def decode_case(seed: int) -> Case:
-    return random_case(seed, s=1, t=96, offset=95, n=4, c=23, v=9)
+    return random_case(seed, s=1, t=96, offset=95, n=4, c=47, v=9)
 
 
 def sizes(case: Case) -> Config:

@@ -54,9 +54,17 @@ def to_halves(x: Tensor) -> Tensor:
     return torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
 
 
-def narrow_angles(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
-    frequency = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=torch.float64) / x.shape[-1])
-    return turn(x, positions.to(x.dtype)[:, None] * frequency.to(x.dtype))
+def narrow_angles(narrow: str) -> Callable[..., Tensor]:
+    """Angles that pass through the dtype of x: the `frequency`, the `angle` itself, or `both` factors."""
+
+    def wrong(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
+        frequency = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=torch.float64) / x.shape[-1])
+        if narrow in ("frequency", "both"):
+            frequency = frequency.to(x.dtype)
+        angle = (positions.to(x.dtype) if narrow == "both" else positions)[:, None] * frequency
+        return turn(x, angle.to(x.dtype) if narrow == "angle" else angle)
+
+    return wrong
 
 
 HALF_SPLIT = (
@@ -64,6 +72,7 @@ HALF_SPLIT = (
     "and they stay where they are."
 )
 
+NARROW_ANGLES = "This matches angles in the dtype of x: bfloat16 takes 4001 for 4000. Compute them in float32 or wider."
 FROM_ZERO = "This matches positions that begin at 0: with a cache the first token here stands at positions[0]."
 
 ROTATE = Exercise(
@@ -73,7 +82,10 @@ ROTATE = Exercise(
     cases=rotate_cases,
     mistakes=[
         Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: to_halves(rotate(interleave(x), positions, theta))),
-        Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: to_halves(rotate(x, positions, theta))),
+        Misconception(
+            "This matches the right pairs, put in another order: the pairs stay where they are, (0, 1), (2, 3), ...",
+            lambda x, positions, theta=1e4: to_halves(rotate(x, positions, theta)),
+        ),
         Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: rotate(interleave(x), positions, theta)),
         Misconception(FROM_ZERO, lambda x, positions, theta=1e4: rotate(x, torch.arange(len(positions)), theta)),
         Misconception(FROM_ZERO, lambda x, positions, theta=1e4: rotate(x, positions - positions[0], theta)),
@@ -93,10 +105,7 @@ ROTATE = Exercise(
             "This matches theta = 10000 whatever was asked for.",
             lambda x, positions, theta=1e4: rotate(x, positions, 10000.0),
         ),
-        Misconception(
-            "This matches angles in the dtype of x: bfloat16 takes 4001 for 4000. Compute them in float32 or wider.",
-            narrow_angles,
-        ),
+        *(Misconception(NARROW_ANGLES, narrow_angles(part)) for part in ("both", "angle", "frequency")),
     ],
 )
 
@@ -128,7 +137,7 @@ def compress_cases(seed: int) -> list[Case]:
         start = int(torch.randint(3, 40, (), generator=generator))
         positions = torch.arange(start, start + t)
         cases.append(
-            {"x": x, "w_down": w, "gain": gain, "positions": positions, "rope_dim": r, "theta": theta, "eps": 0.02}
+            {"x": x, "w_down": w, "gain": gain, "positions": positions, "rope_dim": r, "theta": theta, "eps": 2.0}
         )
     return cases
 
@@ -205,6 +214,22 @@ COMPRESS = Exercise(
         Misconception(
             "This matches a key that is not rotated: without its position a key cannot tell near from far.",
             compressed(lambda p: (p.right_latent, p.key)),
+        ),
+        Misconception(
+            "This matches a key rotated with theta = 10000: hand the theta that was given on to rotate.",
+            lambda x, w, gain, positions, r, theta, eps: compress(x, w, gain, positions, r, 10000.0, eps),
+        ),
+        Misconception(
+            FROM_ZERO,
+            lambda x, w, gain, positions, r, theta, eps: compress(x, w, gain, positions - positions[0], r, theta, eps),
+        ),
+        Misconception(
+            HALF_SPLIT,
+            compressed(lambda p: (p.right_latent, to_halves(p.turn(interleave(p.key))))),
+        ),
+        Misconception(
+            "This matches a norm without the eps that was given: it is added to the mean square, under the root.",
+            lambda x, w, gain, positions, r, theta, eps: compress(x, w, gain, positions, r, theta, 0.0),
         ),
         Misconception(
             "This matches the key's rows taken first: the rows of the latent come first in w_down.",
