@@ -76,6 +76,8 @@ def _expert_contradictions(c: ModelConfig) -> Iterator[str]:
             yield f"n_routed_experts is {experts} but {name} is missing or null"
     if experts % c.n_group:
         yield f"n_group {c.n_group} does not divide n_routed_experts {experts}"
+    elif c.topk_method == "noaux_tc" and c.n_group > 1 and experts // c.n_group < 2:
+        yield f"n_group {c.n_group} of {experts} experts: noaux_tc ranks a group by its two best, and groups hold one"
     if c.topk_group > c.n_group:
         yield f"topk_group {c.topk_group} is more than n_group {c.n_group}"
     if chosen * c.n_group > experts * c.topk_group:

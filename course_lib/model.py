@@ -1,6 +1,5 @@
-"""MiniDeepSeek: blocks of attention and feed-forward, a language model of any published shape (dense layers so far)."""
+"""MiniDeepSeek: blocks of attention and feed-forward, a language model of any published shape."""
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -8,31 +7,19 @@ from course_lib.attention import Attention
 from course_lib.cache import Cache, LayerCache
 from course_lib.config import ModelConfig
 from course_lib.mla import MLA
+from course_lib.moe import MoE, SwiGLU
 from course_lib.weights import copy_from_transformers
-
-
-class SwiGLU(nn.Module):
-    """down(silu(gate x) * up x), the feed-forward layer of all models here (arXiv:2002.05202)."""
-
-    def __init__(self, hidden_size: int, width: int):
-        super().__init__()
-        self.gate = nn.Linear(hidden_size, width, bias=False)
-        self.up = nn.Linear(hidden_size, width, bias=False)
-        self.down = nn.Linear(width, hidden_size, bias=False)
-
-    def forward(self, x: Float[Tensor, "*m d"]) -> Float[Tensor, "*m d"]:
-        return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
 class Block(nn.Module):
     """Attention, then feed-forward; each reads a normed copy of the residual stream and adds to it."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.attention = MLA(config) if config.is_mla else Attention(config)
         self.ffn_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.ffn = SwiGLU(config.hidden_size, config.intermediate_size)
+        self.ffn = MoE(config) if config.is_moe(layer) else SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(self, x: Float[Tensor, "b s d"], cache: LayerCache | None = None) -> Float[Tensor, "b s d"]:
         x = x + self.attention(self.attention_norm(x), cache)
@@ -40,23 +27,13 @@ class Block(nn.Module):
 
 
 class MiniDeepSeek(nn.Module):
-    """A decoder-only language model built from a config.
-
-    Raises:
-        ValueError: the config has layers of experts.
-    """
+    """A decoder-only language model built from a config."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.moe_layers:
-            raise ValueError(
-                f"only dense layers are built so far, and {config.moe_layers} of the {config.num_hidden_layers} layers "
-                f"of {config.name or 'this config'} have experts; first_k_dense_replace = {config.num_hidden_layers} "
-                "makes all of them dense"
-            )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         for parameter in self.parameters():

@@ -19,6 +19,13 @@ _NAMES = {
     "mlp.gate_proj": "ffn.gate",
     "mlp.up_proj": "ffn.up",
     "mlp.down_proj": "ffn.down",
+    "mlp.gate.weight": "ffn.router.centroids",
+    "mlp.gate.e_score_correction_bias": "ffn.router.bias",
+    "mlp.experts.gate_up_proj": "ffn.gate_up",
+    "mlp.experts.down_proj": "ffn.down",
+    "mlp.shared_experts.gate_proj": "ffn.shared.gate",
+    "mlp.shared_experts.up_proj": "ffn.shared.up",
+    "mlp.shared_experts.down_proj": "ffn.shared.down",
     "q_a_proj": "q_proj.down",
     "q_a_layernorm": "q_proj.norm",
     "q_b_proj": "q_proj.up",
@@ -30,7 +37,8 @@ _NAMES = {
 # What changes a forward pass without changing a shape
 _MUST_AGREE = (
     "num_attention_heads", "num_key_value_heads", "rotary_dim", "is_mla", "rope_theta", "rope_scaling", "rms_norm_eps",
-    "sliding_window", "tie_word_embeddings",
+    "sliding_window", "tie_word_embeddings", "num_experts_per_tok", "n_group", "topk_group", "topk_method", "scoring_func",
+    "norm_topk_prob", "routed_scaling_factor",
 )  # fmt: skip
 
 

@@ -26,6 +26,16 @@ def tiny_heads(kv_heads: int, **changes: Any) -> ModelConfig:
     return ModelConfig(**{**sizes, **changes})
 
 
+def tiny_moe(**changes: Any) -> ModelConfig:
+    """One dense layer, then one of 12 experts in 4 groups, routed as in V3."""
+    sizes: dict[str, Any] = {
+        "n_routed_experts": 12, "num_experts_per_tok": 3, "moe_intermediate_size": 10, "n_shared_experts": 2,
+        "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2, "topk_method": "noaux_tc",
+        "scoring_func": "sigmoid", "norm_topk_prob": True, "routed_scaling_factor": 2.5, "num_key_value_heads": 5,
+    }  # fmt: skip
+    return tiny_mla(**{**sizes, **changes})
+
+
 @pytest.fixture(params=["plain", "no query compression", "yarn", "biased"])
 def mla_config(request: pytest.FixtureRequest) -> ModelConfig:
     changes: dict[str, dict[str, Any]] = {

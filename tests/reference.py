@@ -1,4 +1,4 @@
-"""Attention written again with loops over tokens, heads and pairs: shares no line with course_lib, only its weights."""
+"""Attention, routing and experts written again with loops over tokens: shares no line with course_lib, only weights."""
 
 import math
 from typing import Any
@@ -107,3 +107,39 @@ def attention(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
                 heads.append(mixed(query, keys[i * kv // h], values[i * kv // h], width**-0.5))
             out[b, t] = linear(layer.o_proj, torch.cat(heads))
     return out
+
+
+def route(scores: list[float], bias: list[float], top_k: int, n_group: int, topk_group: int, best: int) -> list[int]:
+    """Experts of one token (arXiv:2412.19437 s2.1.2), best first, by sorting lists."""
+    biased = [s + b for s, b in zip(scores, bias, strict=True)]
+    size = len(biased) // n_group
+    groups = [list(range(g * size, (g + 1) * size)) for g in range(n_group)]
+    if n_group > 1:
+        groups.sort(key=lambda group: -sum(sorted((biased[i] for i in group), reverse=True)[:best]))
+    return sorted((i for group in groups[:topk_group] for i in group), key=lambda i: -biased[i])[:top_k]
+
+
+def swiglu(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    a, b = gate @ x, up @ x
+    return down @ (a / (1 + torch.exp(-a)) * b)
+
+
+def moe(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
+    """Routed and shared experts, one token at a time (arXiv:2412.19437 eqs 12 to 16); x is (m, d)."""
+    rows = []
+    for token in x:
+        logits = torch.stack([(centroid * token).sum() for centroid in layer.router.centroids])
+        scores = 1 / (1 + torch.exp(-logits)) if config.scoring_func == "sigmoid" else logits.exp() / logits.exp().sum()
+        bias = [0.0] * len(scores) if layer.router.bias is None else layer.router.bias.tolist()
+        groups = (1, 1) if config.topk_method == "greedy" else (config.n_group, config.topk_group)
+        best = 2 if config.topk_method == "noaux_tc" else 1
+        chosen = route(scores.tolist(), bias, config.num_experts_per_tok, *groups, best)
+        total = sum(scores[i] for i in chosen) if config.norm_topk_prob else 1.0
+        row = torch.zeros_like(token)
+        for i in chosen:
+            gate, up = layer.gate_up[i].chunk(2)
+            row = row + config.routed_scaling_factor * scores[i] / total * swiglu(token, gate, up, layer.down[i])
+        if layer.shared is not None:
+            row = row + swiglu(token, layer.shared.gate.weight, layer.shared.up.weight, layer.shared.down.weight)
+        rows.append(row)
+    return torch.stack(rows)

@@ -34,7 +34,8 @@ SIZES: dict[str, Any] = {
 }
 LATENT: dict[str, Any] = {
     "kv_lora_rank": 14, "qk_nope_head_dim": 8, "qk_rope_head_dim": 6, "v_head_dim": 10, "num_key_value_heads": 5,
-    "first_k_dense_replace": 3, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
+    "first_k_dense_replace": 3, "n_routed_experts": 12, "num_experts_per_tok": 3, "n_group": 4, "topk_group": 2,
+    "moe_intermediate_size": 9, "n_shared_experts": 2, "routed_scaling_factor": 1.7,
 }  # fmt: skip
 PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 500.0}
 YARN: dict[str, Any] = {
@@ -92,6 +93,66 @@ def test_deepseek_with_biases_and_tied_embedding(attention_bias: bool, tie_word_
         q_lora_rank=11, attention_bias=attention_bias, tie_word_embeddings=tie_word_embeddings,
     )  # fmt: skip
     assert_same_decode(theirs, ours, device)
+
+
+EXPERTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "V3": (DeepseekV3Config, DeepseekV3ForCausalLM, {}),
+    "V3, one group": (DeepseekV3Config, DeepseekV3ForCausalLM, {"n_group": 1, "topk_group": 1}),
+    "V3, top 1": (DeepseekV3Config, DeepseekV3ForCausalLM, {"num_experts_per_tok": 1}),
+    "V3, all open": (DeepseekV3Config, DeepseekV3ForCausalLM, {"num_experts_per_tok": 6}),
+    "V3, all": (DeepseekV3Config, DeepseekV3ForCausalLM, {"num_experts_per_tok": 12, "n_group": 1, "topk_group": 1}),
+    "V3, gates as they are": (DeepseekV3Config, DeepseekV3ForCausalLM, {"norm_topk_prob": False}),
+    "V2": (DeepseekV2Config, DeepseekV2ForCausalLM, {"topk_method": "group_limited_greedy"}),
+    "V2-Lite": (
+        DeepseekV2Config,
+        DeepseekV2ForCausalLM,
+        {"topk_method": "greedy", "n_group": None, "topk_group": None},
+    ),
+    "V2, top 1": (DeepseekV2Config, DeepseekV2ForCausalLM, {"topk_method": "greedy", "num_experts_per_tok": 1}),
+}
+
+
+def experts_pair(kind: str, device: str) -> tuple[Any, MiniDeepSeek]:
+    """Two of three layers hold experts, with balance biases of the size of score differences."""
+    config_class, model_class, changes = EXPERTS[kind]
+    settings = {**SIZES, **LATENT, "q_lora_rank": 11, "first_k_dense_replace": 1, **changes}
+    theirs, ours = pair(config_class, model_class, device, **settings, rope_parameters=PLAIN)
+    for block, layer in zip(ours.blocks[1:], theirs.model.layers[1:], strict=True):
+        if "V3" in kind:
+            layer.mlp.gate.e_score_correction_bias.normal_(std=0.3)
+            block.ffn.router.bias.copy_(layer.mlp.gate.e_score_correction_bias)
+    return theirs, ours
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_models_with_experts(kind: str, device: str) -> None:
+    assert_same_decode(*experts_pair(kind, device), device)
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+@torch.no_grad()
+def test_routers_and_layers_of_experts(kind: str, device: str) -> None:
+    """Chosen experts exactly; tokens whose last chosen and first refused biased scores nearly tie are set apart."""
+    theirs, ours = experts_pair(kind, device)
+    x = torch.randn(4, 500, ours.config.hidden_size, device=device, dtype=torch.float64)
+    mine, other = ours.blocks[1].ffn, theirs.model.layers[1].mlp
+    routing, (_, weights, indices) = mine.router(x.flatten(0, 1)), other.gate(x.flatten(0, 1))
+    k, e = ours.config.num_experts_per_tok, ours.config.n_routed_experts
+    biased = routing.scores if mine.router.bias is None else routing.scores + mine.router.bias
+    sure = torch.ones(len(biased), dtype=torch.bool, device=device)
+    if k < e:
+        ordered = biased.sort(-1, descending=True).values
+        sure = (ordered[:, :-1] - ordered[:, 1:]).amin(-1) > 1e-6
+    assert sure.sum() >= 0.99 * len(sure)
+    dense, wanted = (
+        torch.zeros_like(biased).scatter(1, i, w.double())
+        for i, w in ((routing.indices, routing.weights), (indices, weights))
+    )
+    assert torch.equal(routing.indices.sort(-1).values[sure], indices.sort(-1).values[sure])
+    torch.testing.assert_close(dense[sure], wanted[sure], rtol=0, atol=TOLERANCE * wanted.max().item())
+    expected = other(x)
+    atol = TOLERANCE * expected.abs().max().item()
+    torch.testing.assert_close(mine(x).flatten(0, 1)[sure], expected.flatten(0, 1)[sure], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("kv_heads", [6, 3, 1])
