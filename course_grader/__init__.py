@@ -1,1 +1,1 @@
-"""For instructors: what becomes of a graded notebook. Students never need it."""
+"""For instructors and authors: how notebooks are run and stored, and what becomes of a graded one."""

@@ -1,13 +1,8 @@
 """The release of an assignment: its source without solutions and outputs, made by nbgrader's own preprocessors."""
 
-import copy
-import hashlib
-import os
 from pathlib import Path
-from typing import Any
 
 import nbformat
-from nbclient import NotebookClient
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader.preprocessors import (
@@ -20,10 +15,10 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 
+from course_grader.stored import digest, executed, normalised
+
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 STUB = {"python": "raise NotImplementedError"}
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # the order of nbgrader's generate_assignment, without what needs its database or starts a kernel
 STEPS = (
     LockCells,
@@ -67,38 +62,14 @@ def write(source: Path) -> None:
 
 def run(source: Path) -> None:
     """Run a source notebook and store what its cells show."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow small tensors on a busy machine
     notebook = executed(nbformat.read(source, as_version=4), source.parent)
     source.write_text(text(normalise(notebook)), encoding="utf-8", newline="\n")
 
 
-def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """The notebook with all outputs, run in `folder` from a fresh kernel; a cell that fails raises."""
-    client: Any = NotebookClient(
-        notebook,
-        kernel_name=KERNEL["name"],
-        timeout=300,
-        coalesce_streams=True,  # or the number of outputs depends on when the kernel flushed them
-        extra_arguments=["--log-level=ERROR"],
-        resources={"metadata": {"path": str(folder)}},
-    )
-    return client.execute()
-
-
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """The same cells without what changes from run to run. What nbgrader needs to know stays."""
-    cells = []
-    for number, old in enumerate(copy.deepcopy(notebook).cells):
-        kept = {key: old.metadata[key] for key in ("deletable", "editable", "nbgrader", "tags") if key in old.metadata}
-        name = old.metadata.get("nbgrader", {}).get("grade_id", number)
-        digest = hashlib.sha256(f"{old.cell_type} {name}".encode()).hexdigest()[:12]
-        cell = NotebookNode(old, id=digest, metadata=NotebookNode(kept))
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET_VIEW, None)  # it names a model that lived in that kernel
-            output.pop("transient", None)
-        cells.append(cell)
-    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=NotebookNode(metadata))
+    """A cell's id comes from its place or its grade_id, so that a release has the ids of its source."""
+    named = [(cell, cell.metadata.get("nbgrader", {}).get("grade_id", n)) for n, cell in enumerate(notebook.cells)]
+    return normalised(notebook, [digest(f"{cell.cell_type} {name}") for cell, name in named])
 
 
 def text(notebook: NotebookNode) -> str:

@@ -170,6 +170,15 @@ def published(name: str) -> ModelConfig:
     return ModelConfig.from_json({"name": name, **json.loads(text)})
 
 
+def mini(**changes: Any) -> ModelConfig:
+    """V3 in small, for a minute on a CPU: bytes for tokens, one dense layer, then two of 16 experts, of which 2 chosen.
+
+    `changes` are fields of ModelConfig, say `mini(n_group=4, topk_group=2)`.
+    """
+    text = (resources.files("course_lib") / "mini.json").read_text(encoding="utf-8")
+    return ModelConfig(**{**json.loads(text), **changes})
+
+
 def published_names() -> list[str]:
     folder = resources.files("course_lib") / "published"
     return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))

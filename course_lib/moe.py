@@ -50,19 +50,15 @@ class Router(nn.Module):
         self.register_buffer("bias", torch.zeros(e) if config.topk_method == "noaux_tc" else None)
 
     def forward(self, x: Float[Tensor, "m d"]) -> Routing:
-        c = self.config
-        grouped = c.topk_method != "greedy"
-        scores = affinities(x, self.centroids, c.scoring_func)
-        indices = choose_experts(
-            scores.detach(),
-            c.num_experts_per_tok,
-            bias=self.bias,
-            n_group=c.n_group if grouped else 1,
-            topk_group=c.topk_group if grouped else 1,
-            group_best=2 if c.topk_method == "noaux_tc" else 1,
-        )
-        weights = gate_weights(scores, indices, normalise=c.norm_topk_prob, scale=c.routed_scaling_factor)
-        return Routing(scores, indices, weights)
+        scores = affinities(x, self.centroids, self.config.scoring_func)
+        return Routing(scores, *self.route(scores))
+
+    def route(self, scores: Float[Tensor, "m e"]) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
+        """Chosen experts and their gates."""
+        c, best = self.config, 2 if self.config.topk_method == "noaux_tc" else 1
+        groups = {} if c.topk_method == "greedy" else {"n_group": c.n_group, "topk_group": c.topk_group}
+        indices = choose_experts(scores.detach(), c.num_experts_per_tok, bias=self.bias, group_best=best, **groups)
+        return indices, gate_weights(scores, indices, normalise=c.norm_topk_prob, scale=c.routed_scaling_factor)
 
 
 class MoE(nn.Module):

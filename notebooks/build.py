@@ -9,9 +9,6 @@ Two builds of one script are the same to the byte, unless a cell shows a time or
 """
 
 import argparse
-import copy
-import hashlib
-import os
 import sys
 import time
 from collections import Counter
@@ -19,19 +16,12 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
 
+from course_grader.stored import digest, executed, normalised
+
 FOLDER = Path(__file__).resolve().parent
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-EXECUTION = {
-    "kernel_name": KERNEL["name"],
-    "timeout": 300,
-    "coalesce_streams": True,  # or the number of outputs depends on when the kernel flushed them
-    "extra_arguments": ["--log-level=ERROR"],  # a kernel on loopback warns about its unencrypted transport
-}
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class StderrError(Exception):
@@ -43,7 +33,6 @@ def main(arguments: list[str], folder: Path = FOLDER) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to build, without .ipynb; none: the stale ones")
     parser.add_argument("--check", action="store_true", help="only name the stale ones")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine spinning threads slow small models tenfold
 
     scripts = {script.stem: script for script in sorted((folder / "source").glob("*.py"))}
     if unknown := set(options.names) - set(scripts):
@@ -71,7 +60,7 @@ def build(script: Path) -> bool:
     start, notebook = time.perf_counter(), read(script)
     print(f"{script.stem}: ", end="", flush=True)
     try:
-        NotebookClient(notebook, resources={"metadata": {"path": str(target(script).parent)}}, **EXECUTION).execute()
+        executed(notebook, target(script).parent)
         refuse_stderr(notebook)
     except (CellControlSignal, DeadKernelError, StderrError) as error:
         print(f"not built. {error}")
@@ -91,23 +80,13 @@ def refuse_stderr(notebook: NotebookNode) -> None:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """The same cells and outputs without what changes from build to build. Widgets keep only their text.
-
-    A widget's view names a model that lives in the kernel of this build: reopened, it would say "model not found".
-    """
-    seen, kept = Counter(), []
-    for old in copy.deepcopy(notebook).cells:
-        digest = hashlib.sha256(f"{old.cell_type}\n{old.source}".encode()).hexdigest()[:12]
-        seen[digest] += 1
-        cell = NotebookNode(old, id=f"{digest}-{seen[digest]}", metadata={})
-        if tags := old.metadata.get("tags"):
-            cell.metadata["tags"] = tags
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET_VIEW, None)
-            output.pop("transient", None)
-        kept.append(cell)
-    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return nbformat.v4.new_notebook(cells=kept, metadata=metadata)
+    """A cell's id comes from what it says, so that a new cell changes no other; a repeated one is numbered."""
+    seen, ids = Counter[str](), []
+    for cell in notebook.cells:
+        name = digest(f"{cell.cell_type}\n{cell.source}")
+        seen[name] += 1
+        ids.append(f"{name}-{seen[name]}")
+    return normalised(notebook, ids)
 
 
 def read(script: Path) -> NotebookNode:

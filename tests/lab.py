@@ -7,22 +7,23 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from course_grader.stored import QUIET
 from course_lib.doctor import chromium
 
 CHROMIUM = chromium()
 # No name but loopback resolves, so a test cannot come to depend on the network.
 FLAGS = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-# Threads that spin for one another while browser and server want their core slow a small model down tenfold.
-QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
 FOLDERS += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
 
@@ -91,8 +92,9 @@ def chromium_page() -> Iterator[Page]:
 
 def open_notebook(page: Page, lab: Lab, notebook: Path) -> list[str]:
     """Open a copy of `notebook` and wait for its kernel. The list collects errors of the page from then on."""
-    shutil.copy(notebook, lab.root)
-    page.goto(f"{lab.url}/doc/tree/{notebook.name}?token={lab.token}")
+    folder = Path(tempfile.mkdtemp(dir=lab.root))  # of its own, or Lab hands out the kernel of an earlier copy
+    shutil.copy(notebook, folder)
+    page.goto(f"{lab.url}/doc/tree/{folder.name}/{notebook.name}?token={lab.token}")
     wait_until_idle(page)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -110,8 +112,8 @@ def wait_until_idle(page: Page, seconds: float = 60) -> None:
     )
 
 
-def run_all(page: Page, seconds: float = 120) -> None:
-    """Run all cells, wait for the last one, and fail with the errors they stored."""
+def run_all(page: Page, seconds: float = 120) -> list[dict[str, Any]]:
+    """Run all cells, wait for the last one, and fail with the errors they stored. Gives every output of the page."""
     run = "() => jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)"
     page.wait_for_function(run, timeout=1000 * seconds)
     wait_until_idle(page)
@@ -119,6 +121,30 @@ def run_all(page: Page, seconds: float = 120) -> None:
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     errors = [f"{output['ename']}: {output['evalue']}" for output in outputs if output["output_type"] == "error"]
     assert not errors, errors
+    return outputs
+
+
+def show_cell(page: Page, start: str) -> Locator:
+    """The cell whose source begins with `start`, scrolled to: Lab draws only the cells in sight."""
+    index = page.evaluate(
+        """async (start) => {
+            const { content } = jupyterapp.shell.currentWidget;
+            const index = content.widgets.findIndex((cell) => cell.model.sharedModel.source.startsWith(start));
+            if (index >= 0) await content.scrollToItem(index, 'center');
+            return index;
+        }""",
+        start,
+    )
+    assert index >= 0, f"no cell begins with {start!r}"
+    return page.locator(f'.jp-Cell[data-windowed-list-index="{index}"]')
+
+
+def rewrite_last_line(cell: Locator, line: str) -> None:
+    """Click into the cell, select its last line up to the indent, and type over it."""
+    cell.locator(".cm-content").click()
+    for key in ("Control+End", "Shift+Home"):
+        cell.page.keyboard.press(key)
+    cell.page.keyboard.insert_text(line)
 
 
 def drawing_widget(page: Page) -> tuple[Locator, Locator]:

@@ -1,4 +1,4 @@
-"""Widgets answer the keyboard: JupyterLab, a kernel and Chromium, end to end."""
+"""Widgets and graded cells answer the keyboard: JupyterLab, a kernel and Chromium, end to end."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
+from course_grader import release
+from course_lib.exercises import BANK
 from tests.lab import (
     CHROMIUM,
     Lab,
@@ -16,8 +18,10 @@ from tests.lab import (
     jupyter_lab,
     open_notebook,
     press,
+    rewrite_last_line,
     run_all,
     screenshot,
+    show_cell,
 )
 from tests.notebook_rules import KERNEL
 
@@ -49,6 +53,47 @@ def test_the_cache_explorer_draws_longer_bars_for_a_longer_context(lab: Lab, pag
     press(explorer, picture, "ArrowRight")
     assert bar_widths(picture) > before
     screenshot(page, "01_kv_cache")
+    assert errors == []
+
+
+HW1 = release.sources()["hw1_mla"]
+FIRST = "kv_cache_elements"
+PER_HEAD = 'return config["num_hidden_layers"] * 2 * config["num_key_value_heads"] * config["head_dim"]'
+RIGHT = (
+    'return config["num_hidden_layers"] * (2 * config["num_key_value_heads"] * config["head_dim"] '
+    'if config.get("kv_lora_rank") is None else config["kv_lora_rank"] + config["qk_rope_head_dim"])'
+)
+
+
+def test_a_student_opens_hw1_errs_and_gets_it_right(lab: Lab, page: Page) -> None:
+    errors = open_notebook(page, lab, release.target(HW1))
+    said = [output.get("text") for output in run_all(page)]
+    for name, exercise in BANK["hw1_mla"].items():
+        assert f"{name}: ✗ 0 of {exercise.points:g} points. Not written yet.\n" in said
+    answer(page, PER_HEAD, "✗ 0 of 2 points. This matches keys and values per head")
+    screenshot(page, "hw1_mla_wrong")
+    answer(page, RIGHT, "✓ 2 of 2 points.")
+    screenshot(page, "hw1_mla_right")
+    assert errors == []
+
+
+def answer(page: Page, line: str, verdict: str) -> None:
+    """Write `line` into the first function, run its cell and the next, and read what the check says."""
+    rewrite_last_line(show_cell(page, f"def {FIRST}("), line)
+    for _ in range(2):
+        page.keyboard.press("Shift+Enter")  # runs a cell and goes on to the next
+    expect(show_cell(page, f"check({FIRST})").locator(".jp-OutputArea-output")).to_contain_text(verdict)
+
+
+def test_the_explorer_of_hw1_draws_the_count_of_its_solutions(lab: Lab, page: Page) -> None:
+    errors = open_notebook(page, lab, HW1)
+    run_all(page)
+    show_cell(page, "from course_lib.widgets.cache")
+    explorer, picture = drawing_widget(page)
+    before = bar_widths(picture)
+    press(explorer, picture, "ArrowRight")
+    assert bar_widths(picture) > before
+    screenshot(page, "hw1_mla_solved")
     assert errors == []
 
 

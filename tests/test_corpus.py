@@ -1,7 +1,25 @@
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
 import pytest
 import torch
 
 from course_lib import corpus
+from course_lib.stories import entropy_per_byte, stories
+
+
+@pytest.fixture(scope="module")
+def tales() -> corpus.Corpus:
+    return corpus.load("stories", 60_000)
+
+
+def as_bytes(tokens: torch.Tensor) -> bytes:
+    return bytes(tokens.tolist())
 
 
 def test_python_docs_are_real_english_on_every_machine() -> None:
@@ -17,6 +35,132 @@ def test_bytes_and_back() -> None:
     assert int(corpus.encode(corpus.text("python-docs")).max()) < corpus.VOCABULARY
 
 
-def test_an_unknown_text_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no text 'bible'; known: python-docs"):
+def test_a_text_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_bytes(b"\xff" + b"0123456789" * 10)  # any bytes will do
+    assert corpus.read(str(path)) == path.read_bytes()
+    assert corpus.read(str(path), 5) == b"\xff0123"
+    own = corpus.load(str(path), 100)
+    assert as_bytes(torch.cat([own.training, own.validation])) == path.read_bytes()[:100]
+    assert (len(own.training), len(own.validation), own.floor) == (90, 10, None)
+
+
+def test_an_unknown_text_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    known = "known: stories, python-docs, tinyshakespeare"
+    with pytest.raises(ValueError, match=f"no text 'bible' and no file of that name; {known}"):
         corpus.text("bible")
+    with pytest.raises(ValueError, match=known):
+        corpus.load(str(tmp_path))  # a folder
+
+
+def test_texts_that_are_too_short_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"short\.txt has 0 bytes, wanted at least one"):
+        corpus.load(str(path))
+    path.write_bytes(b"Once upon")
+    with pytest.raises(ValueError, match="has 9 bytes, too short to keep a tenth"):
+        corpus.load(str(path))
+    with pytest.raises(ValueError, match="has 9 bytes, wanted 10"):
+        corpus.read(str(path), 10)
+    with pytest.raises(ValueError, match="n_bytes must be 1 or more, got 0"):
+        corpus.read("stories", 0)
+
+
+def test_windows_must_fit(tales: corpus.Corpus) -> None:
+    with pytest.raises(ValueError, match=r"windows of 6000 \+ 1 bytes do not fit the validation text of 6000 bytes"):
+        tales.windows(2, 6000)
+    with pytest.raises(ValueError, match=r"windows of 54000 \+ 1 bytes do not fit the training text of 54000 bytes"):
+        tales.batch(0, 2, 54_000)
+    with pytest.raises(ValueError, match=r"windows of 0 \+ 1 bytes"):
+        tales.batch(0, 2, 0)
+    assert tales.windows(1, 5999).shape == (1, 6000)
+
+
+def test_training_and_validation_share_no_story(tales: corpus.Corpus) -> None:
+    assert as_bytes(tales.training) == stories(54_000, seed=0)
+    training, validation = (set(as_bytes(part).split(b"\n")[:-1]) for part in (tales.training, tales.validation))
+    assert len(training) > 50 and len(validation) > 5
+    assert not training & validation
+    assert tales.floor == entropy_per_byte()
+    docs, everything = corpus.load("python-docs"), corpus.read("python-docs")
+    assert as_bytes(docs.training) + as_bytes(docs.validation) == everything
+    assert len(docs.validation) == len(everything) // 10
+
+
+def test_a_batch_is_a_function_of_seed_and_step(tales: corpus.Corpus, device: str) -> None:
+    first = [tales.batch(step, 3, 17, seed=5, device=device) for step in range(6)]
+    torch.manual_seed(99)  # the state of nothing else matters
+    resumed = [tales.batch(step, 3, 17, seed=5) for step in (3, 4, 5)]
+    for got, wanted in zip(resumed, first[3:], strict=True):
+        assert wanted.device.type == device and got.dtype == torch.int64 and got.shape == (3, 18)
+        assert torch.equal(got, wanted.cpu())
+    others = [tales.batch(4, 3, 17, seed=seed) for seed in (4, 6, 5 + 2**32)] + [tales.batch(4 + 2**32, 3, 17, seed=5)]
+    for other in [*others, first[3].cpu(), first[5].cpu()]:
+        assert not torch.equal(other, first[4].cpu())
+
+
+def test_windows_come_from_everywhere_and_are_what_stands_there() -> None:
+    part = torch.arange(40, dtype=torch.uint8)
+    numbers = corpus.Corpus(name="numbers", training=part, validation=part + 100)
+    rows = numbers.batch(0, 2000, 7)
+    assert torch.equal(rows, rows[:, :1] + torch.arange(8))
+    starts = rows[:, 0].bincount(minlength=33)
+    assert len(starts) == 33 and starts.min() > 30 and starts.max() < 100  # 2000 / 33 = 61, five deviations either way
+    assert numbers.windows(3, 7)[:, 0].tolist() == [100, 111, 122]
+    assert torch.equal(numbers.windows(3, 7), numbers.windows(3, 7))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that stands for the place of the download; caches are empty and COURSE_DATA is not set."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(corpus.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.setattr(corpus, "SHAKESPEARE_URL", f"http://127.0.0.1:{server.server_port}/input.txt")
+    monkeypatch.setattr(corpus, "SHAKESPEARE_SHA256", hashlib.sha256(b"To be, or not to be").hexdigest())
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def test_shakespeare_is_downloaded_once_and_checked(site: Path) -> None:
+    (site / "input.txt").write_bytes(b"To be, or not to bee")
+    with pytest.raises(ValueError, match="does not match the known hash"):
+        corpus.read("tinyshakespeare")
+    (site / "input.txt").write_bytes(b"To be, or not to be")
+    assert corpus.read("tinyshakespeare") == b"To be, or not to be"
+    (site / "input.txt").unlink()
+    assert corpus.read("tinyshakespeare", 5) == b"To be"
+
+
+def test_no_network_says_what_to_do(site: Path) -> None:
+    with pytest.raises(ConnectionError, match=r"The text stories needs no network\. Or save http.* COURSE_DATA"):
+        corpus.read("tinyshakespeare")
+
+
+def test_shakespeare_from_a_folder_is_checked_too(site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (site / "input.txt").write_bytes(b"To be, or not to be")  # must not be asked
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"COURSE_DATA names .*, which has no tinyshakespeare\.txt; unset it"):
+        corpus.read("tinyshakespeare")
+    (tmp_path / "tinyshakespeare.txt").write_bytes(b"That is the question")
+    with pytest.raises(ValueError, match="is another text: its sha256 is"):
+        corpus.read("tinyshakespeare")
+    (tmp_path / "tinyshakespeare.txt").write_bytes(b"To be, or not to be")
+    assert corpus.read("tinyshakespeare") == b"To be, or not to be"
+
+
+@pytest.mark.skipif("COURSE_DATA" not in os.environ, reason="needs a folder with tinyshakespeare.txt in COURSE_DATA")
+def test_the_real_shakespeare() -> None:
+    everything = corpus.read("tinyshakespeare")
+    assert len(everything) == 1_115_394 and everything.startswith(b"First Citizen:")

@@ -2,17 +2,20 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import accounting, mla, rope
 from course_lib.config import published, published_names
 from course_lib.exercises import BANK, Exercise, Misconception, check
+from course_lib.exercises.comparing import difference
 
 EXERCISES = [exercise for assignment in BANK.values() for exercise in assignment.values()]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.misconceptions]
@@ -72,6 +75,11 @@ def compress_by_rows(x, w_down, gain, positions, rope_dim, theta=1e4, eps=1e-6) 
     return [latent * scale.view(*latent.shape[:2], 1) * gain.float(), rotate_complex(key, positions, theta)]
 
 
+def compress_by_library(x, w_down, gain, positions, rope_dim, theta=1e4, eps=1e-6) -> tuple[Tensor, Tensor]:
+    latent, key = (x @ w_down.T).split([len(gain), rope_dim], dim=-1)
+    return F.rms_norm(latent, gain.shape, gain, eps), rotate_complex(key, positions, theta)
+
+
 def attend_by_loops(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0) -> Tensor:
     b, s, h, n = q_nope.shape
     out = torch.empty(b, s, h, w_uv.shape[1], dtype=torch.float32)
@@ -104,6 +112,7 @@ OTHERWISE = [
     ("kv_cache_elements", cache_by_kind),
     ("rotate", rotate_complex),
     ("compress", compress_by_rows),
+    ("compress", compress_by_library),
     ("expanded_attention", attend_by_loops),
     ("expanded_attention", attend_by_library),
     ("absorbed_attention", attend_by_loops),
@@ -119,12 +128,92 @@ def test_a_right_solution_written_another_way_earns_everything(name: str, soluti
         assert outcome.solved, outcome
 
 
+# Wrong solutions, written another way ------------------------------------------------------------------------------
+
+
+def rotate_upwards(x: Tensor, positions: Tensor, theta: float = 1e4) -> Tensor:
+    angle = torch.outer(positions.float(), theta ** (torch.arange(0, x.shape[-1], 2) / x.shape[-1]))
+    a, b = x[..., ::2], x[..., 1::2]
+    return torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1).flatten(-2)
+
+
+def rotate_with_cat(x: Tensor, positions: Tensor, theta: float = 1e4) -> Tensor:
+    angle = torch.outer(positions.float(), theta ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1]))
+    cos, sin = torch.cat([angle, angle], dim=-1).cos(), torch.cat([angle, angle], dim=-1).sin()
+    return x * cos + torch.view_as_real(1j * torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))).flatten(-2) * sin
+
+
+def compress_with_layer_norm(x, w_down, gain, positions, rope_dim, theta=1e4, eps=1e-6) -> tuple[Tensor, Tensor]:
+    latent, key = (x @ w_down.T).split([len(gain), rope_dim], dim=-1)
+    return F.layer_norm(latent, gain.shape, gain, eps=eps), rotate_complex(key, positions, theta)
+
+
+def compress_with_normalize(x, w_down, gain, positions, rope_dim, theta=1e4, eps=1e-6) -> tuple[Tensor, Tensor]:
+    latent, key = (x @ w_down.T).split([len(gain), rope_dim], dim=-1)
+    return F.normalize(latent.float(), dim=-1) * gain, rotate_complex(key, positions, theta)
+
+
+def compress_in_its_dtype(x, w_down, gain, positions, rope_dim, theta=1e4, eps=1e-6) -> tuple[Tensor, Tensor]:
+    latent, key = (x @ w_down.T).split([len(gain), rope_dim], dim=-1)
+    return latent * torch.rsqrt((latent**2).mean(-1, keepdim=True) + eps) * gain, rotate_complex(key, positions, theta)
+
+
+def attend_with_weights(weigh: Callable[[Tensor, Tensor], Tensor], content: float = 1.0) -> Callable[..., Tensor]:
+    """Attention in float32, from what `weigh` makes of scores and of which keys are seen."""
+
+    def wrong(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0) -> Tensor:
+        folded = torch.einsum("bshn,hnc->bhsc", q_nope, w_uk).float()
+        scores = content * (folded @ latent.float().mT[:, None])
+        scores = scores + q_rope.float().transpose(1, 2) @ k_rope.float().mT[:, None]
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(offset)
+        weights = weigh(scores / (q_nope.shape[-1] + q_rope.shape[-1]) ** 0.5, seen)
+        return torch.einsum("bhsc,hvc->bshv", weights @ latent.float()[:, None], w_uv.float())
+
+    return wrong
+
+
+NAMED = [
+    ("rotate", rotate_upwards, "theta^(+2i/r)"),
+    ("rotate", rotate_with_cat, "angles laid out for halves"),
+    ("compress", compress_with_layer_norm, "a layer norm"),
+    ("compress", compress_with_normalize, "the sum of squares"),
+    ("compress", compress_in_its_dtype, "a norm in the dtype of x"),
+    ("attention", attend_with_weights(lambda x, seen: x.softmax(-1) * seen), "weights masked after the softmax"),
+    ("attention", attend_with_weights(lambda x, seen: x.where(~seen, -1e9).softmax(-1)), "the wrong way round"),
+    ("attention", attend_with_weights(lambda x, seen: x.where(seen, 0).softmax(-1)), "masked scores set to 0"),
+    # Numbers that are too small to hide a key, but not known by name.
+    ("attention", attend_with_weights(lambda x, seen: x.where(seen, -5).softmax(-1)), "values differ"),
+    ("attention", attend_with_weights(lambda x, seen: x.where(seen, -10).softmax(-1)), "values differ"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "message"), NAMED)
+def test_a_mistake_written_another_way_is_named(name: str, wrong: Callable[..., Any], message: str) -> None:
+    for exercise in [HW1[name]] if name in HW1 else [HW1["expanded_attention"], HW1["absorbed_attention"]]:
+        for seed in SEEDS:
+            outcome = exercise.grade(wrong, seed)
+            assert outcome.points == 0 and message in outcome.message, outcome
+
+
+def test_attend_with_weights_is_right_with_the_right_weights() -> None:
+    right = attend_with_weights(lambda x, seen: x.where(seen, -torch.inf).softmax(-1))
+    assert HW1["expanded_attention"].grade(right).solved and HW1["absorbed_attention"].grade(right).solved
+
+
 # What else can go wrong ----------------------------------------------------------------------------------------------
 
 
 def scaled_in_place(x: Tensor, positions: Tensor, theta: float = 1e4) -> Tensor:
     x *= 1.0000001
     return rotate_complex(x, positions, theta)
+
+
+def turned_in_place(x: Tensor, positions: Tensor, theta: float = 1e4) -> Tensor:
+    return x.copy_(rotate_complex(x, positions, theta))
+
+
+def raised(error: Exception) -> None:
+    raise error
 
 
 def forever(*arguments: object) -> None:
@@ -138,9 +227,20 @@ def forever(*arguments: object) -> None:
         (lambda x: x, "It did not run: TypeError:"),
         (forever, "It did not run: SystemExit: bye"),
         (scaled_in_place, "It changed its input x"),
+        (turned_in_place, "It changed its input x"),
         (lambda *a: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the `return` missing"),
         (lambda *a: 3.5, "wanted a tensor of shape (2, 3, 5, 8), got a float"),
         (lambda x, *a: x[0], "wanted shape (2, 3, 5, 8), got (3, 5, 8)"),
+        (
+            lambda x, *a: x.transpose(0, 1),
+            "wanted shape (2, 3, 5, 8), got (3, 2, 5, 8). These are the same axes in another order.",
+        ),
+        (lambda x, *a: x.to_sparse(), "wanted an ordinary, dense tensor, got one of layout torch.sparse_coo."),
+        (
+            lambda x, *a: torch.nested.nested_tensor(list(x), layout=torch.jagged),
+            "wanted an ordinary, dense tensor, got a nested tensor.",
+        ),
+        (lambda x, *a: x.to("meta"), "wanted numbers, got a tensor on the device 'meta'"),
         (lambda x, *a: x + 1j, "wanted real numbers, got torch.complex128"),
         (lambda *a: 2 * rotate_complex(*a), "values differ, the first at [0, 0, 0, 0]: wanted"),
     ],
@@ -159,6 +259,78 @@ def test_counts_and_pairs_are_described() -> None:
     assert (
         "k_rope: 60 of 60 values differ" in HW1["compress"].grade(lambda *a: (right(*a)[0], 3 * right(*a)[1])).message
     )
+
+
+@pytest.mark.parametrize("name", ["expanded_attention", "absorbed_attention"])
+def test_exchanged_axes_are_told_by_their_letters(name: str) -> None:
+    outcome = HW1[name].grade(lambda *a: HW1[name].reference(*a).transpose(1, 2))
+    assert outcome.points == 0
+    assert outcome.message.endswith("got (2, 5, 3, 8). The axes are b s h v; yours look like b h s v.")
+
+
+def test_axes_of_one_size_are_not_told_apart() -> None:
+    assert difference(torch.ones(1, 2, 1), torch.ones(1, 1, 2), axes="x y z").endswith(
+        "the same axes in another order."
+    )
+
+
+def test_keys_that_a_config_does_not_have_are_told() -> None:
+    def always_latent(config: dict[str, Any]) -> int:
+        return config["num_hidden_layers"] * (config["kv_lora_rank"] + config["qk_rope_head_dim"])
+
+    exercise, plain = HW1["kv_cache_elements"], HW1["kv_cache_elements"].reference
+    assert exercise.grade(always_latent).message == (
+        "It did not run: TypeError: unsupported operand type(s) for +: 'NoneType' and 'NoneType'. "
+        "In this case config has None for: kv_lora_rank, qk_rope_head_dim."
+    )
+    asked = exercise.grade(lambda config: config["kv_lora_rank"] or plain(config))
+    assert asked.message.startswith(
+        "It did not run: KeyError: 'kv_lora_rank'. In this case config has only: num_hidden"
+    )
+    assert "kv_lora_rank" not in asked.message.split("only:")[1]
+    assert exercise.grade(lambda config: {}["mine"]).message.startswith("It did not run: KeyError: 'mine'. In this")
+    assert exercise.grade(lambda config: {}["head_dim"]).message == "It did not run: KeyError: 'head_dim'"
+    assert "KeyError: []. In this" in exercise.grade(lambda config: raised(KeyError([]))).message
+    assert exercise.grade(lambda: 0).message.endswith("takes 0 positional arguments but 1 was given")
+
+
+@pytest.fixture(params=["meta", "cuda:9"])
+def elsewhere(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Tensors are made on a device that is not there, as far as their makers do not say where."""
+    torch.set_default_device(request.param)
+    yield request.param
+    torch.set_default_device(None)
+
+
+def test_the_default_device_decides_nothing(elsewhere: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for exercise in EXERCISES:
+        assert exercise.grade(exercise.reference).solved
+        assert exercise.grade(exercise.misconceptions[0].wrong).message.endswith(exercise.misconceptions[0].message)
+    assert HW1["absorbed_attention"].grade(attend_by_loops).solved
+    assert HW1["rotate"].grade(lambda x, *a: torch.empty_like(x, device="meta")).points == 0
+    check(HW1["rotate"].reference)
+    assert "✓ 3 of 3" in capsys.readouterr().out
+    assert torch.get_default_device() == torch.device(elsewhere)
+
+
+def test_a_function_that_moves_the_default_device_harms_nobody() -> None:
+    def moves(x: Tensor, *arguments: Any) -> Tensor:
+        torch.set_default_device("meta")
+        return HW1["rotate"].reference(x, *arguments)
+
+    assert HW1["rotate"].grade(moves).points == 0
+    assert torch.ones(1).device.type == "cpu"
+    assert HW1["rotate"].grade(HW1["rotate"].reference).solved
+    torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("make", [lambda: torch.ones((), device="meta"), lambda: torch.ones(()).to_sparse()])
+def test_a_count_that_cannot_be_read_is_said(make: Callable[[], Tensor]) -> None:
+    for name in ("kv_cache_elements", "attention_flops"):
+        outcome = HW1[name].grade(lambda *a: make())
+        assert outcome.points == 0 and "got" in outcome.message
+    latent, key = HW1["compress"].grade(lambda *a: (make(), make())), HW1["compress"].grade(lambda *a: [make()] * 2)
+    assert latent.message == key.message and latent.message.startswith("Case 1 of 3: latent: wanted")
 
 
 def test_an_unwritten_function_says_so() -> None:
@@ -182,6 +354,14 @@ def test_check_prints_and_never_raises(capsys: pytest.CaptureFixture[str]) -> No
     assert second == "rotate: ✓ 3 of 3 points. rotate is right on all 3 cases."
     assert "There is no exercise '<lambda>'. There are: kv_cache_elements, rotate" in third
     assert "There is no exercise '3'" in fourth
+
+
+def test_check_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    check("rotate")
+    check(partial(HW1["rotate"].reference, theta=3.0))
+    quoted, partly = capsys.readouterr().out.splitlines()
+    assert quoted == "✗ `check` takes the function itself, without quotes: check(rotate)"
+    assert partly == "✗ `check` goes by a function's name, and a partial has none: write it with `def`."
 
 
 # The references, against the package and the published models --------------------------------------------------------

@@ -94,6 +94,12 @@ def test_links_lead_somewhere(source: NotebookNode) -> None:
         assert [link for link in links if not (folder / link).exists()] == []
 
 
+def test_the_page_says_in_which_order_the_axes_of_attention_come(source: NotebookNode) -> None:
+    text = "\n".join(cell.source for cell in source.cells if cell.cell_type == "markdown")
+    assert "Return `b s h v`, not `b h s v`" in text
+    assert {EXERCISES[name].axes for name in ("expanded_attention", "absorbed_attention")} == {"b s h v"}
+
+
 def test_the_solutions_earn_everything(solved: NotebookNode) -> None:
     for name, exercise in EXERCISES.items():
         said = printed(graded(solved, "grade")[f"check_{name}"])

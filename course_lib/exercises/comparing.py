@@ -16,12 +16,14 @@ def same(answer: Any, expected: Any) -> bool:
     return not difference(answer, expected)
 
 
-def difference(answer: Any, expected: Any, parts: tuple[str, ...] = ()) -> str:
+def difference(answer: Any, expected: Any, parts: tuple[str, ...] = (), axes: str = "") -> str:
     """The first way in which `answer` is not `expected`, in words; empty when it is."""
+    if isinstance(answer, Tensor) and (hollow := _hollow(answer)):
+        return hollow
     if isinstance(expected, tuple):
         return _tuple_difference(answer, expected, parts)
     if isinstance(expected, Tensor):
-        return _tensor_difference(answer, expected)
+        return _tensor_difference(answer, expected, axes)
     if isinstance(expected, int):
         return _count_difference(answer, expected)
     return _number_difference(answer, expected)
@@ -49,11 +51,33 @@ def _tuple_difference(answer: Any, expected: tuple[Any, ...], parts: tuple[str, 
     return ""
 
 
-def _tensor_difference(answer: Any, expected: Tensor) -> str:
+def _hollow(answer: Tensor) -> str:
+    """Why the numbers of a tensor cannot be read; empty when they can."""
+    if answer.is_meta:
+        return "wanted numbers, got a tensor on the device 'meta', which has a shape and no numbers."
+    if answer.layout != torch.strided or answer.is_nested:
+        kind = "a nested tensor" if answer.is_nested else f"one of layout {answer.layout}"
+        return f"wanted an ordinary, dense tensor, got {kind}."
+    return ""
+
+
+def _other_order(answer: Tensor, expected: Tensor, axes: str) -> str:
+    """What to say of an answer whose axes are exchanged, as far as their sizes show it."""
+    wanted = list(expected.shape)
+    if sorted(answer.shape) != sorted(wanted):
+        return ""
+    letters = axes.split()
+    if len(letters) != len(wanted) or len(set(wanted)) < len(wanted):
+        return " These are the same axes in another order."
+    return f" The axes are {axes}; yours look like {' '.join(letters[wanted.index(size)] for size in answer.shape)}."
+
+
+def _tensor_difference(answer: Any, expected: Tensor, axes: str) -> str:
     if not isinstance(answer, Tensor):
         return f"wanted a tensor of shape {tuple(expected.shape)}, got {_kind(answer)}."
     if answer.shape != expected.shape:
-        return f"wanted shape {tuple(expected.shape)}, got {tuple(answer.shape)}."
+        other_order = _other_order(answer, expected, axes)
+        return f"wanted shape {tuple(expected.shape)}, got {tuple(answer.shape)}.{other_order}"
     if answer.is_complex() or answer.dtype == torch.bool:
         return f"wanted real numbers, got {answer.dtype}."
     narrow = answer.dtype in NARROW or expected.dtype in NARROW

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from course_lib.exercises.comparing import changed, difference, same
 from course_lib.exercises.counting import matrix_flops
 
@@ -55,7 +57,10 @@ class Exercise:
     cases: Callable[[int], list[Case]]  # seed to cases
     mistakes: Sequence[Misconception]
     parts: tuple[str, ...] = ()  # names of the answers, where there are several
+    axes: str = ""  # letters of the answer's axes, where a tensor is asked for
     structure: Structure | None = None
+    canonical: Callable[[Any], Any] = lambda answer: answer  # an answer in the form in which it is compared
+    refused: Callable[[int], list[Case]] = lambda seed: []  # where the reference, and so fn, must raise a ValueError
 
     @property
     def misconceptions(self) -> list[Misconception]:
@@ -63,14 +68,15 @@ class Exercise:
 
     def grade(self, fn: Function, seed: int = 0) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out."""
-        cases = [*self.cases(seed), *([self.structure.case(seed)] if self.structure else [])]
+        with torch.device("cpu"):  # and not where the notebook makes its tensors
+            cases = [*self.cases(seed), *([self.structure.case(seed)] if self.structure else [])]
         answers = []
         for case in cases:
             answer, trouble = _call(fn, case)
             if trouble:
                 return Outcome(0, self.points, trouble)
             answers.append(answer)
-        if message := self._judge(cases, answers):
+        if message := self._judge(cases, answers) or self._judge_refusals(fn, seed):
             return Outcome(0, self.points, message)
         if self.structure is None:
             return Outcome(self.points, self.points, f"{self.name} is right on all {len(cases)} cases.")
@@ -78,16 +84,29 @@ class Exercise:
 
     def _judge(self, cases: list[Case], answers: list[Any]) -> str:
         """What is wrong with the values; empty when nothing is."""
-        expected = [_run(self.reference, case) for case in cases]
+        answers = [self.canonical(answer) for answer in answers]
+        expected = [self.canonical(_run(self.reference, case)) for case in cases]
         if all(map(same, answers, expected)):
             return ""
         for mistake in self.mistakes:
-            if all(_matches(mistake, case, answer) for case, answer in zip(cases, answers, strict=True)):
+            mistaken = partial(_matches, mistake, self.canonical)
+            if all(map(mistaken, cases, answers)):
                 return mistake.message
         for number, (answer, right) in enumerate(zip(answers, expected, strict=True), 1):
-            if text := difference(answer, right, self.parts):
+            if text := difference(answer, right, self.parts, self.axes):
                 return f"Case {number} of {len(cases)}: {text}"
         raise AssertionError("`same` and `difference` disagree")
+
+    def _judge_refusals(self, fn: Function, seed: int) -> str:
+        """Which error is missing; empty when none is. The reference's own error says why there must be one."""
+        with torch.device("cpu"):
+            cases = self.refused(seed)
+        for case in cases:
+            error = _error(fn, case)
+            if not isinstance(error, ValueError):
+                did = f"raised {type(error).__name__}: {error}" if error else "returned"
+                return f"One case must raise a ValueError ({_error(self.reference, case)}), your function {did}."
+        return ""
 
     def _judge_structure(self, structure: Structure, fn: Function, case: Case) -> Outcome:
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
@@ -106,27 +125,53 @@ class Exercise:
 
 def _run(fn: Function, case: Case) -> Any:
     """Arguments go by position, so that a parameter may have another name; a copy, so that a case is never changed."""
-    return fn(*copy.deepcopy(list(case.values())))
+    with torch.device("cpu"):
+        return fn(*copy.deepcopy(list(case.values())))
+
+
+def _error(fn: Function, case: Case) -> BaseException | None:
+    """What `fn` raises; None when it returns."""
+    try:
+        _run(fn, case)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return error
+    return None
 
 
 def _call(fn: Function, case: Case) -> tuple[Any, str]:
     """The answer of `fn`, or what went wrong while it ran."""
     given = copy.deepcopy(case)
     try:
-        answer = fn(*given.values())
+        with torch.device("cpu"):
+            answer = fn(*given.values())
     except NotImplementedError:
         return None, "Not written yet."
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a student's function may even call exit()
-        return None, f"It did not run: {type(error).__name__}: {error}"
+        return None, f"It did not run: {type(error).__name__}: {error}{_hint(error, case)}"
     if names := changed(case, given):
         return None, f"It changed its input {names}: work on a copy, the caller still needs it."
     return answer, ""
 
 
-def _matches(mistake: Misconception, case: Case, answer: Any) -> bool:
+def _hint(error: BaseException, case: Case) -> str:
+    """For a key that a dict of the case does not have, or has as None."""
+    for name, value in case.items():
+        if not isinstance(value, dict):
+            continue
+        empty = [str(key) for key, kept in value.items() if kept is None]
+        if isinstance(error, KeyError) and str(error) not in map(repr, value):
+            return f". In this case {name} has only: {', '.join(map(str, value))}."
+        if isinstance(error, TypeError) and "NoneType" in str(error) and empty:
+            return f". In this case {name} has None for: {', '.join(empty)}."
+    return ""
+
+
+def _matches(mistake: Misconception, canonical: Callable[[Any], Any], case: Case, answer: Any) -> bool:
     try:
-        return same(answer, _run(mistake.wrong, case))
+        return same(answer, canonical(_run(mistake.wrong, case)))
     except (ArithmeticError, RuntimeError, ValueError, IndexError):
         return False  # the mistake cannot even run on this case

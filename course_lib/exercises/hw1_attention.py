@@ -1,12 +1,11 @@
 """hw1_mla, attention from a latent: expanded and absorbed."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, einsum
 
 from course_lib.exercises.engine import Case, Exercise, Misconception, Structure
 from course_lib.exercises.hw1_counts import Config, attention_flops
+from course_lib.exercises.hw1_scores import ATTENTION_MISTAKES, later
 
 
 def expanded_attention(
@@ -32,12 +31,6 @@ def mix(query: Tensor, q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: T
     return einsum("bhst,btc->bshc", scores.masked_fill(later(scores, offset), -torch.inf).softmax(-1), latent)
 
 
-def later(scores: Tensor, offset: int) -> Tensor:
-    """True where key t stands behind the query at offset + s."""
-    s, t = scores.shape[-2:]
-    return torch.arange(t) > torch.arange(offset, offset + s)[:, None]
-
-
 def attention_cases(seed: int) -> list[Case]:
     """t = offset + s, and t beyond it: the later keys must not be seen, by a single query neither."""
     return [
@@ -61,87 +54,12 @@ def random_case(
     }  # fmt: skip
 
 
-def attention_with(
-    hide: Callable[[Tensor, int], Tensor] = later,
-    scales: Callable[[int, int], tuple[float, float]] = lambda n, r: ((n + r) ** -0.5,) * 2,
-    softmax_over: int = -1,
-    hidden: float = -torch.inf,
-) -> Callable[..., Tensor]:
-    """The expanded form with a mask, scales of its two scores, or a softmax axis that it should not have."""
-
-    def wrong(
-        q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, w_uk: Tensor, w_uv: Tensor, offset: int = 0
-    ) -> Tensor:
-        for_content, for_position = scales(q_nope.shape[-1], q_rope.shape[-1])
-        content = einsum("bshn,bthn->bhst", q_nope, einsum("btc,hnc->bthn", latent, w_uk))
-        scores = for_content * content + for_position * einsum("bshr,btr->bhst", q_rope, k_rope)
-        weights = scores.masked_fill(hide(scores, offset), hidden).softmax(softmax_over)
-        return einsum("bhst,bthv->bshv", weights, einsum("btc,hvc->bthv", latent, w_uv))
-
-    return wrong
-
-
-def finite(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The same for those who mend the nan of a column without any query."""
-    return lambda *arguments: wrong(*arguments).nan_to_num()
-
-
-WRONG_AXIS = "This matches a softmax over the queries: each query shares its weight of 1 among the keys, the last axis."
-ATTENTION_MISTAKES = [
-    Misconception(
-        "This matches attention without a mask: query j stands at offset + j and sees no key behind that.",
-        attention_with(hide=lambda scores, offset: torch.zeros_like(scores, dtype=torch.bool)),
-    ),
-    Misconception(
-        "This matches a mask that forgets the cache: query j stands at offset + j, not at j.",
-        attention_with(hide=lambda scores, offset: later(scores, 0)),
-    ),
-    Misconception(
-        "This matches queries placed at the end of all keys: they stand at offset, and keys behind them exist here.",
-        attention_with(hide=lambda scores, offset: later(scores, scores.shape[-1] - scores.shape[-2])),
-    ),
-    Misconception(
-        "This matches a mask that hides a query's own key: it sees keys up to offset + j, that one included.",
-        attention_with(hide=lambda scores, offset: later(scores, offset - 1)),
-    ),
-    Misconception(
-        "This matches a scale by n alone: the score is a product over n + r numbers, so its scale is (n + r)^-1/2.",
-        attention_with(scales=lambda n, r: (n**-0.5, n**-0.5)),
-    ),
-    Misconception(
-        "This matches two scales, one for each part: the parts make one score, scaled once by (n + r)^-1/2.",
-        attention_with(scales=lambda n, r: (n**-0.5, r**-0.5)),
-    ),
-    Misconception(
-        "This matches scores without a scale: multiply them by (n + r)^-1/2.",
-        attention_with(scales=lambda n, r: (1.0, 1.0)),
-    ),
-    Misconception(WRONG_AXIS, attention_with(softmax_over=-2)),
-    Misconception(WRONG_AXIS, finite(attention_with(softmax_over=-2))),
-    Misconception(WRONG_AXIS, attention_with(softmax_over=-2, hidden=-1e9)),
-    Misconception(
-        "This matches attention without a mask for a single query: later keys exist here, and it must not see them.",
-        attention_with(hide=lambda scores, offset: later(scores, offset if scores.shape[-2] > 1 else 10**6)),
-    ),
-    Misconception(
-        "This matches a scale of 1 / (n + r): it is the root of that, (n + r)^-1/2.",
-        attention_with(scales=lambda n, r: (1 / (n + r), 1 / (n + r))),
-    ),
-    Misconception(
-        "This matches a score without its rotary part: add q_rope . k_rope before the softmax.",
-        attention_with(scales=lambda n, r: ((n + r) ** -0.5, 0.0)),
-    ),
-    Misconception(
-        "This matches masked scores set to 0: that is a score like any other. Set them to -inf.",
-        attention_with(hidden=0.0),
-    ),
-]
-
 EXPANDED_ATTENTION = Exercise(
     name="expanded_attention",
     points=4,
     reference=expanded_attention,
     cases=attention_cases,
+    axes="b s h v",
     mistakes=ATTENTION_MISTAKES,
 )
 
@@ -190,6 +108,7 @@ ABSORBED_ATTENTION = Exercise(
     points=5,
     reference=absorbed_attention,
     cases=attention_cases,
+    axes="b s h v",
     mistakes=ATTENTION_MISTAKES,
     structure=Structure(
         case=decode_case,

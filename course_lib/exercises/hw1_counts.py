@@ -1,7 +1,7 @@
 """hw1_mla, what is counted: numbers in the cache, FLOPs of attention from a latent."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -90,6 +90,22 @@ KV_CACHE_ELEMENTS = Exercise(
             "This matches counting the MTP layers too: they are not among the num_hidden_layers asked for.",
             with_config(num_hidden_layers=lambda c: c["num_hidden_layers"] + c["num_nextn_predict_layers"]),
         ),
+        Misconception(
+            "This matches bytes, 2 for each number: the numbers themselves are asked for.",
+            lambda c: 2 * kv_cache_elements(c),
+        ),
+        Misconception(
+            "This matches one KV head only: plain attention keeps keys and values for each of num_key_value_heads.",
+            only(False, with_config(num_key_value_heads=lambda c: 1)),
+        ),
+        Misconception(
+            "This matches 2 (c + r) for MLA: the 2 is for keys and values, and here one latent serves both.",
+            only(True, lambda c: 2 * kv_cache_elements(c)),
+        ),
+        Misconception(
+            "This matches a latent and a rotated key for each head: all heads share one of each.",
+            only(True, lambda c: c["num_attention_heads"] * kv_cache_elements(c)),
+        ),
     ],
 )
 
@@ -120,20 +136,46 @@ def flops_cases(seed: int) -> list[Case]:
     return cases
 
 
-def flops_without(*forgotten: str) -> Callable[..., int]:
-    """Some of the products left out."""
+class Letters(NamedTuple):
+    h: int
+    c: int
+    n: int
+    r: int
+    v: int
+    s: int
+    t: int
+
+
+def flops_plus(
+    expanded: Callable[[Letters], int] = lambda z: 0, absorbed: Callable[[Letters], int] = lambda z: 0
+) -> Callable[..., int]:
+    """Multiply-adds too many, or too few, in each form."""
 
     def wrong(config: Config, query_tokens: int, key_tokens: int, absorb: bool) -> int:
-        h, c, n, v = (config[key] for key in ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim"))
-        part = {
-            "up-projection": 0 if absorb else key_tokens * c * h * (n + v),
-            "query's fold": query_tokens * h * n * c if absorb else 0,
-            "output's fold": query_tokens * h * c * v if absorb else 0,
-        }
-        return attention_flops(config, query_tokens, key_tokens, absorb) - 2 * sum(part[name] for name in forgotten)
+        keys = ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        letters = Letters(*(config[key] for key in keys), s=query_tokens, t=key_tokens)
+        surplus = (absorbed if absorb else expanded)(letters)
+        return attention_flops(config, query_tokens, key_tokens, absorb) + 2 * surplus
 
     return wrong
 
+
+def rotary(z: Letters) -> int:
+    return -z.s * z.t * z.h * z.r
+
+
+def in_either_form(
+    message: str, expanded: Callable[[Letters], int], absorbed: Callable[[Letters], int]
+) -> list[Misconception]:
+    """A mistake made in both forms, or in one."""
+    wrongs = (flops_plus(expanded, absorbed), flops_plus(expanded=expanded), flops_plus(absorbed=absorbed))
+    return [Misconception(message, wrong) for wrong in wrongs]
+
+
+FOLDS_FOR_KEYS = (
+    "This matches folds made for each key: a query is folded once, an output is unfolded once, "
+    "so s of each, s h n c and s h c v."
+)
 
 ATTENTION_FLOPS = Exercise(
     name="attention_flops",
@@ -143,19 +185,47 @@ ATTENTION_FLOPS = Exercise(
     mistakes=[
         Misconception(
             "This matches the expanded form without its up-projection: making all keys and values costs t c h (n + v).",
-            flops_without("up-projection"),
+            flops_plus(expanded=lambda z: -z.t * z.c * z.h * (z.n + z.v)),
         ),
         Misconception(
             "This matches the absorbed form without folding the query: s h n c multiply-adds are missing.",
-            flops_without("query's fold"),
+            flops_plus(absorbed=lambda z: -z.s * z.h * z.n * z.c),
         ),
         Misconception(
             "This matches the absorbed form without folding the output: s h c v multiply-adds are missing.",
-            flops_without("output's fold"),
+            flops_plus(absorbed=lambda z: -z.s * z.h * z.c * z.v),
         ),
         Misconception(
             "This matches the absorbed form without both folds: s h n c and s h c v multiply-adds are missing.",
-            flops_without("query's fold", "output's fold"),
+            flops_plus(absorbed=lambda z: -z.s * z.h * z.c * (z.n + z.v)),
+        ),
+        Misconception(
+            "This matches an up-projection to keys alone: all values are made too, t c h v more multiply-adds.",
+            flops_plus(expanded=lambda z: -z.t * z.c * z.h * z.v),
+        ),
+        Misconception(
+            "This matches an up-projection to values alone: all keys are made too, t c h n more multiply-adds.",
+            flops_plus(expanded=lambda z: -z.t * z.c * z.h * z.n),
+        ),
+        Misconception(
+            "This matches an up-projection of s tokens: keys and values are made of all t that are looked at.",
+            flops_plus(expanded=lambda z: (z.s - z.t) * z.c * z.h * (z.n + z.v)),
+        ),
+        Misconception(FOLDS_FOR_KEYS, flops_plus(absorbed=lambda z: (z.t - z.s) * z.h * z.c * (z.n + z.v))),
+        Misconception(FOLDS_FOR_KEYS, flops_plus(absorbed=lambda z: (z.t - 1) * z.s * z.h * z.c * (z.n + z.v))),
+        *in_either_form(
+            "This matches scores without their rotary part: q_rope . k_rope costs s t h r in both forms.",
+            rotary,
+            rotary,
+        ),
+        *in_either_form(
+            "This matches attention without mixing: the weighted sum costs s t h v expanded and s t h c absorbed.",
+            lambda z: -z.s * z.t * z.h * z.v,
+            lambda z: -z.s * z.t * z.h * z.c,
+        ),
+        Misconception(
+            "This matches one head: each of the num_attention_heads does this work.",
+            lambda config, *rest: attention_flops({**config, "num_attention_heads": 1}, *rest),
         ),
         Misconception(
             "This matches multiply-adds: each is two FLOPs, a product and a sum.",

@@ -1,4 +1,4 @@
-"""hw1_mla, what is cached: a rotated key and a normed latent (arXiv:2405.04434 section 2.1)."""
+"""hw1_mla, what is cached: a normed latent and a rotated key (arXiv:2405.04434 section 2.1)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,109 +7,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.engine import Case, Exercise, Misconception
-
-
-def rotate(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    frequency = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=wide.dtype) / x.shape[-1])
-    return turn(wide, positions.to(wide.dtype)[:, None] * frequency).to(x.dtype)
-
-
-def turn(x: Tensor, angle: Tensor) -> Tensor:
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1).flatten(-2)
-
-
-def rotate_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def x(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    start = int(torch.randint(3, 40, (), generator=generator))
-    return [
-        {"x": x(2, 3, 5, 8), "positions": torch.arange(start, start + 5), "theta": 500.0},
-        {"x": x(7, 6), "positions": torch.tensor([2, 9, 4, 30, 11, 0, 5]) + start, "theta": 10000.0},
-        {"x": x(2, 4, 10).bfloat16(), "positions": torch.arange(4) + 4001 + start, "theta": 300.0},
-    ]
-
-
-def rotated_by(exponent: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
-    """Pairs turned with theta ** -exponent(i, r)."""
-
-    def wrong(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        i = torch.arange(x.shape[-1] // 2, dtype=wide.dtype)
-        return turn(wide, positions.to(wide.dtype)[:, None] * theta ** -exponent(i, x.shape[-1])).to(x.dtype)
-
-    return wrong
-
-
-def interleave(x: Tensor) -> Tensor:
-    """Halves to pairs: 0 1 2 3 becomes 0 2 1 3."""
-    return torch.stack(x.chunk(2, dim=-1), dim=-1).flatten(-2)
-
-
-def to_halves(x: Tensor) -> Tensor:
-    return torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
-
-
-def narrow_angles(narrow: str) -> Callable[..., Tensor]:
-    """Angles that pass through the dtype of x: the `frequency`, the `angle` itself, or `both` factors."""
-
-    def wrong(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
-        frequency = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=torch.float64) / x.shape[-1])
-        if narrow in ("frequency", "both"):
-            frequency = frequency.to(x.dtype)
-        angle = (positions.to(x.dtype) if narrow == "both" else positions)[:, None] * frequency
-        return turn(x, angle.to(x.dtype) if narrow == "angle" else angle)
-
-    return wrong
-
-
-HALF_SPLIT = (
-    "This matches the half-split layout: here neighbours (0, 1), (2, 3), ... form the pairs, not i and i + r/2, "
-    "and they stay where they are."
-)
-
-NARROW_ANGLES = "This matches angles in the dtype of x: bfloat16 takes 4001 for 4000. Compute them in float32 or wider."
-FROM_ZERO = "This matches positions that begin at 0: with a cache the first token here stands at positions[0]."
-
-ROTATE = Exercise(
-    name="rotate",
-    points=3,
-    reference=rotate,
-    cases=rotate_cases,
-    mistakes=[
-        Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: to_halves(rotate(interleave(x), positions, theta))),
-        Misconception(
-            "This matches the right pairs, put in another order: the pairs stay where they are, (0, 1), (2, 3), ...",
-            lambda x, positions, theta=1e4: to_halves(rotate(x, positions, theta)),
-        ),
-        Misconception(HALF_SPLIT, lambda x, positions, theta=1e4: rotate(interleave(x), positions, theta)),
-        Misconception(FROM_ZERO, lambda x, positions, theta=1e4: rotate(x, torch.arange(len(positions)), theta)),
-        Misconception(FROM_ZERO, lambda x, positions, theta=1e4: rotate(x, positions - positions[0], theta)),
-        Misconception(
-            "This matches the opposite turn: (a, b) becomes (a cos - b sin, a sin + b cos).",
-            lambda x, positions, theta=1e4: rotate(x, -positions, theta),
-        ),
-        Misconception(
-            "This matches the exponent i/r: pair i turns by theta^(-2i/r) a position.",
-            rotated_by(lambda i, r: i / r),
-        ),
-        Misconception(
-            "This matches the exponent 4i/r: i counts pairs, so the exponent is 2i/r, from 0 to less than 1.",
-            rotated_by(lambda i, r: 4 * i / r),
-        ),
-        Misconception(
-            "This matches theta = 10000 whatever was asked for.",
-            lambda x, positions, theta=1e4: rotate(x, positions, 10000.0),
-        ),
-        *(Misconception(NARROW_ANGLES, narrow_angles(part)) for part in ("both", "angle", "frequency")),
-    ],
-)
-
-# compress ------------------------------------------------------------------------------------------------------------
+from course_lib.exercises.hw1_rotate import FROM_ZERO, HALF_SPLIT, interleave, rotate, to_halves
 
 
 def compress(
@@ -128,17 +26,20 @@ def normed(x: Tensor, eps: float, over: Tensor | None = None) -> Tensor:
 
 
 def compress_cases(seed: int) -> list[Case]:
+    """The last one is so large that its squares overflow float16, though its values do not."""
     generator = torch.Generator().manual_seed(seed)
     cases = []
-    for b, t, d, c, r, theta in ((2, 5, 13, 10, 6, 500.0), (3, 4, 9, 12, 8, 10000.0)):
-        x, w, gain = (
-            torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((b, t, d), (c + r, d), (c,))
-        )
+    for b, t, d, c, r, theta, dtype, size in (
+        (2, 5, 13, 10, 6, 500.0, torch.float64, 1.0),
+        (3, 4, 9, 12, 8, 10000.0, torch.float64, 1.0),
+        (2, 3, 7, 14, 4, 300.0, torch.float16, 14.0),
+    ):
+        shapes = ((b, t, d), (c + r, d), (c,))
+        x, w, gain = (torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype) for shape in shapes)
         start = int(torch.randint(3, 40, (), generator=generator))
         positions = torch.arange(start, start + t)
-        cases.append(
-            {"x": x, "w_down": w, "gain": gain, "positions": positions, "rope_dim": r, "theta": theta, "eps": 2.0}
-        )
+        case = {"x": size * x, "w_down": size * w, "gain": gain, "positions": positions, "rope_dim": r, "theta": theta}
+        cases.append(case | {"eps": 2.0})
     return cases
 
 
@@ -157,6 +58,13 @@ class Parts:
 
     def norm(self, x: Tensor, over: Tensor | None = None) -> Tensor:
         return normed(x, self.eps, over)
+
+    def by_sum(self, eps: float) -> Tensor:
+        """The latent over the root of the sum of its squares."""
+        return normed(self.latent, eps, self.latent * self.latent.shape[-1] ** 0.5)
+
+    def mean_square(self, dtype: torch.dtype) -> Tensor:
+        return self.latent.to(dtype).square().mean(-1, keepdim=True)
 
     @property
     def right_latent(self) -> Tensor:
@@ -177,6 +85,7 @@ def compressed(make: Callable[[Parts], tuple[Tensor, Tensor]]) -> Callable[..., 
 NORM_OVER_ALL = "This matches a norm over latent and key together: only the c numbers of the latent are normed."
 LATENT_ROTATED = "This matches a rotated latent: position lives in the key alone, so that w_uk can be absorbed later."
 KEY_FROM_LATENT = "This matches a key taken from the latent: it has rows of its own in w_down, the last rope_dim."
+SUM_OF_SQUARES = "This matches the sum of squares under the root: a root mean square takes their mean, the sum over c."
 
 COMPRESS = Exercise(
     name="compress",
@@ -201,8 +110,8 @@ COMPRESS = Exercise(
         Misconception("This matches a norm without its gain.", compressed(lambda p: (p.norm(p.latent), p.turn(p.key)))),
         Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.turn(p.key)))),
         Misconception(LATENT_ROTATED, compressed(lambda p: (p.norm(p.turn(p.latent)) * p.gain, p.turn(p.key)))),
-        Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., : p.rope_dim])))),
-        Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., -p.rope_dim :])))),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.key))),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (p.norm(p.turn(p.latent)) * p.gain, p.key))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., : p.rope_dim])))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., -p.rope_dim :])))),
         Misconception(
@@ -230,6 +139,29 @@ COMPRESS = Exercise(
         Misconception(
             "This matches a norm without the eps that was given: it is added to the mean square, under the root.",
             lambda x, w, gain, positions, r, theta, eps: compress(x, w, gain, positions, r, theta, 0.0),
+        ),
+        Misconception(
+            "This matches eps added to the root: it is added to the mean square, under the root.",
+            compressed(lambda p: (p.latent / (p.mean_square(torch.float64).sqrt() + p.eps) * p.gain, p.turn(p.key))),
+        ),
+        Misconception(
+            "This matches a layer norm: no mean is subtracted, the latent is only divided by its root mean square.",
+            compressed(lambda p: (p.norm(p.latent - p.latent.mean(-1, keepdim=True)) * p.gain, p.turn(p.key))),
+        ),
+        Misconception(SUM_OF_SQUARES, compressed(lambda p: (p.by_sum(p.eps) * p.gain, p.turn(p.key)))),
+        Misconception(SUM_OF_SQUARES, compressed(lambda p: (p.by_sum(0.0) * p.gain, p.turn(p.key)))),
+        Misconception(
+            "This matches a key with a norm of its own: only the latent is normed, the key is just rotated.",
+            compressed(lambda p: (p.right_latent, p.turn(p.norm(p.key)))),
+        ),
+        Misconception(
+            "This matches a gain applied before the norm: divide by the root mean square first, then apply the gain.",
+            compressed(lambda p: (p.norm(p.latent * p.gain), p.turn(p.key))),
+        ),
+        Misconception(
+            "This matches a norm in the dtype of x: float16 ends at 65504, and the squares here are larger. "
+            "Square and take the mean in float32 or wider.",
+            compressed(lambda p: (p.latent / (p.mean_square(p.latent.dtype) + p.eps).sqrt() * p.gain, p.turn(p.key))),
         ),
         Misconception(
             "This matches the key's rows taken first: the rows of the latent come first in w_down.",

@@ -1,0 +1,52 @@
+"""Notebooks as they are stored: every cell run, and nothing kept that changes from run to run."""
+
+import copy
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+KEPT = ("deletable", "editable", "nbgrader", "tags")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine spinning threads slow small models tenfold
+
+
+def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """The notebook with all outputs, run in `folder` from a fresh kernel; a cell that fails raises."""
+    client: Any = NotebookClient(
+        notebook,
+        kernel_name=KERNEL["name"],
+        timeout=300,
+        coalesce_streams=True,  # or the number of outputs depends on when the kernel flushed them
+        extra_arguments=["--log-level=ERROR"],  # a kernel on loopback warns about its unencrypted transport
+        resources={"metadata": {"path": str(folder)}},
+    )
+    return client.execute(env=QUIET | os.environ)
+
+
+def normalised(notebook: NotebookNode, ids: Iterable[str]) -> NotebookNode:
+    """The same cells and outputs under these ids, without what changes from run to run. Widgets keep only their text.
+
+    A widget's view names a model that lives in the kernel of that run: reopened, it would say "model not found".
+    """
+    cells = []
+    for old, cell_id in zip(copy.deepcopy(notebook).cells, ids, strict=True):
+        kept = {key: old.metadata[key] for key in KEPT if key in old.metadata}
+        cell = NotebookNode(old, id=cell_id, metadata=NotebookNode(kept))
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+            output.pop("transient", None)
+        cells.append(cell)
+    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=NotebookNode(metadata))
+
+
+def digest(text: str) -> str:
+    """Enough of a hash for an id."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,151 @@
+"""hw1_mla, what both forms of attention can get wrong between scores and weights: mask, scale, softmax."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, einsum
+
+from course_lib.exercises.engine import Misconception
+
+
+def later(scores: Tensor, offset: int) -> Tensor:
+    """True where key t stands behind the query at offset + s."""
+    s, t = scores.shape[-2:]
+    return torch.arange(t) > torch.arange(offset, offset + s)[:, None]
+
+
+def not_later(scores: Tensor, offset: int) -> Tensor:
+    return ~later(scores, offset)
+
+
+def beyond(scores: Tensor, last: int) -> Tensor:
+    """True for keys behind `last`, the same for all queries."""
+    return (torch.arange(scores.shape[-1]) > last).expand(scores.shape[-2:])
+
+
+def attention_with(
+    hide: Callable[[Tensor, int], Tensor] = later,
+    scales: Callable[[int, int, int, int], tuple[float, float]] = lambda n, r, c, h: ((n + r) ** -0.5,) * 2,
+    softmax_over: int = -1,
+    hidden: float = -torch.inf,
+    hide_weights: bool = False,
+) -> Callable[..., Tensor]:
+    """The expanded form with a mask, scales of its two scores, or a softmax axis that it should not have."""
+
+    def wrong(
+        q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, w_uk: Tensor, w_uv: Tensor, offset: int = 0
+    ) -> Tensor:
+        for_content, for_position = scales(q_nope.shape[-1], q_rope.shape[-1], latent.shape[-1], q_nope.shape[-2])
+        content = einsum("bshn,bthn->bhst", q_nope, einsum("btc,hnc->bthn", latent, w_uk))
+        scores = for_content * content + for_position * einsum("bshr,btr->bhst", q_rope, k_rope)
+        if hide_weights:
+            weights = scores.softmax(softmax_over).masked_fill(hide(scores, offset), 0.0)
+        else:
+            weights = scores.masked_fill(hide(scores, offset), hidden).softmax(softmax_over)
+        return einsum("bhst,bthv->bshv", weights, einsum("btc,hvc->bthv", latent, w_uv))
+
+    return wrong
+
+
+def finite(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same for those who mend the nan of a query or a key that nothing is left for."""
+    return lambda *arguments: wrong(*arguments).nan_to_num()
+
+
+WRONG_AXIS = "This matches a softmax over the queries: each query shares its weight of 1 among the keys, the last axis."
+INVERTED = "This matches a mask the wrong way round: the keys to hide are those behind offset + j."
+
+ATTENTION_MISTAKES = [
+    Misconception(
+        "This matches attention without a mask: query j stands at offset + j and sees no key behind that.",
+        attention_with(hide=lambda scores, offset: torch.zeros_like(scores, dtype=torch.bool)),
+    ),
+    Misconception(
+        "This matches a mask that forgets the cache: query j stands at offset + j, not at j.",
+        attention_with(hide=lambda scores, offset: later(scores, 0)),
+    ),
+    Misconception(
+        "This matches queries placed at the end of all keys: they stand at offset, and keys behind them exist here.",
+        attention_with(hide=lambda scores, offset: later(scores, scores.shape[-1] - scores.shape[-2])),
+    ),
+    Misconception(
+        "This matches a mask that hides a query's own key: it sees keys up to offset + j, that one included.",
+        attention_with(hide=lambda scores, offset: later(scores, offset - 1)),
+    ),
+    Misconception(
+        "This matches a mask that shows one key too many: query j sees keys up to offset + j, and none behind that.",
+        attention_with(hide=lambda scores, offset: later(scores, offset + 1)),
+    ),
+    Misconception(
+        "This matches keys up to offset for every query: query j sees j keys more, up to offset + j.",
+        attention_with(hide=beyond),
+    ),
+    Misconception(
+        "This matches keys up to offset + s - 1 for every query: only the last one sees so far, query j to offset + j.",
+        attention_with(hide=lambda scores, offset: beyond(scores, offset + scores.shape[-2] - 1)),
+    ),
+    Misconception(INVERTED, attention_with(hide=not_later)),
+    Misconception(INVERTED, finite(attention_with(hide=not_later))),
+    Misconception(INVERTED, attention_with(hide=not_later, hidden=-1e9)),
+    Misconception(INVERTED, attention_with(hide=lambda scores, offset: ~later(scores, offset - 1))),
+    Misconception(
+        "This matches weights masked after the softmax, so that they no longer add up to 1: "
+        "hide the scores before it, with -inf.",
+        attention_with(hide_weights=True),
+    ),
+    Misconception(
+        "This matches a scale by n alone: the score is a product over n + r numbers, so its scale is (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: (n**-0.5, n**-0.5)),
+    ),
+    Misconception(
+        "This matches two scales, one for each part: the parts make one score, scaled once by (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: (n**-0.5, r**-0.5)),
+    ),
+    Misconception(
+        "This matches scores without a scale: multiply them by (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: (1.0, 1.0)),
+    ),
+    Misconception(
+        "This matches a scale by c + r: absorbed or not, it is that of the n + r numbers of a query, (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: ((c + r) ** -0.5,) * 2),
+    ),
+    Misconception(
+        "This matches a scale by c: the latent is not what a query has, and the scale is (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: (c**-0.5,) * 2),
+    ),
+    Misconception(
+        "This matches a scale by r alone: the score is a product over n + r numbers, so its scale is (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: (r**-0.5,) * 2),
+    ),
+    Misconception(
+        "This matches a scale by the width of all heads: each head makes its own scores, and scales by (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: ((h * (n + r)) ** -0.5,) * 2),
+    ),
+    Misconception(
+        "This matches a scale for the content alone: q_rope . k_rope belongs to the same score, so scale the sum.",
+        attention_with(scales=lambda n, r, c, h: ((n + r) ** -0.5, 1.0)),
+    ),
+    Misconception(
+        "This matches a scale for the rotary part alone: the content belongs to the same score, so scale the sum.",
+        attention_with(scales=lambda n, r, c, h: (1.0, (n + r) ** -0.5)),
+    ),
+    Misconception(WRONG_AXIS, attention_with(softmax_over=-2)),
+    Misconception(WRONG_AXIS, finite(attention_with(softmax_over=-2))),
+    Misconception(WRONG_AXIS, attention_with(softmax_over=-2, hidden=-1e9)),
+    Misconception(
+        "This matches attention without a mask for a single query: later keys exist here, and it must not see them.",
+        attention_with(hide=lambda scores, offset: later(scores, offset if scores.shape[-2] > 1 else 10**6)),
+    ),
+    Misconception(
+        "This matches a scale of 1 / (n + r): it is the root of that, (n + r)^-1/2.",
+        attention_with(scales=lambda n, r, c, h: (1 / (n + r), 1 / (n + r))),
+    ),
+    Misconception(
+        "This matches a score without its rotary part: add q_rope . k_rope before the softmax.",
+        attention_with(scales=lambda n, r, c, h: ((n + r) ** -0.5, 0.0)),
+    ),
+    Misconception(
+        "This matches masked scores set to 0: that is a score like any other. Set them to -inf.",
+        attention_with(hidden=0.0),
+    ),
+]

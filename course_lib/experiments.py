@@ -1,0 +1,66 @@
+"""The comparisons that lessons show: what is run, and what is noted of each run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from course_lib import corpus
+from course_lib.config import mini
+from course_lib.model import MiniDeepSeek
+from course_lib.sweep import Row
+from course_lib.training import Recipe, Training
+
+EVERY = 20  # steps that a point of a curve is the mean of
+
+# How to keep the load even. V3 used alpha 1e-4 and speed 1e-3 over some hundred thousand steps; these runs are short.
+STRATEGIES: dict[str, dict[str, float]] = {
+    "none": {"sequence_alpha": 0.0, "bias_speed": 0.0},
+    "loss": {"sequence_alpha": 0.01, "bias_speed": 0.0},
+    "bias": {"sequence_alpha": 0.0, "bias_speed": 0.01},
+    "both": {"sequence_alpha": 0.001, "bias_speed": 0.01},
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    about: str
+    runs: Callable[[list[int], int], list[Row]]  # of seeds and steps
+    train: Callable[..., Row]
+    steps: int
+
+
+def balance_runs(seeds: list[int], steps: int) -> list[Row]:
+    return [
+        {"strategy": name, **settings, "steps": steps, "seed": seed}
+        for seed in seeds
+        for name, settings in STRATEGIES.items()
+    ]
+
+
+def train_balance(strategy: str, sequence_alpha: float, bias_speed: float, steps: int, seed: int) -> Row:
+    """The mini model on stories; losses in nats per byte, MaxVio as mean over layers."""
+    torch.manual_seed(seed)
+    recipe = Recipe(
+        steps=steps, learning_rate=5e-3, sequence_alpha=sequence_alpha, bias_speed=bias_speed, seed=seed
+    )
+    training = Training(MiniDeepSeek(mini()), corpus.load("stories"), recipe)
+    for _ in training.run():
+        pass
+    evaluation, history = training.evaluate(sequences=256), training.history
+    return {
+        "validation_loss": round(evaluation.loss, 4),
+        "global_max_violation": round(evaluation.max_violation, 4),
+        "seconds": round(sum(step.seconds for step in history.steps), 1),
+        "loss_curve": _curve(torch.tensor(history.loss)),
+        "max_violation_curve": _curve(history.max_violation.mean(-1)),
+    }
+
+
+def _curve(values: torch.Tensor) -> str:
+    return " ".join(f"{part.mean().item():.3f}" for part in values.split(EVERY))
+
+
+EXPERIMENTS = {
+    "balance": Experiment("four ways to keep the load of experts even", balance_runs, train_balance, steps=800),
+}
