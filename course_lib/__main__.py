@@ -1,5 +1,6 @@
 """The command line: `python3 course.py COMMAND` hands over to this."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -44,6 +45,56 @@ def params(
     console.print(table)
     elements, size = accounting.cache_elements(config), accounting.cache_bytes(config, 1, bytes_per_element)
     console.print("cache a token: {} numbers, {} bytes".format(*_grouped(elements, size)))
+
+
+@app.command()
+def train(
+    text: Annotated[str, typer.Option(help="stories, python-docs, tinyshakespeare, or a file")] = "stories",
+    steps: Annotated[int, typer.Option(min=1)] = 300,
+    batch_size: Annotated[int, typer.Option(min=1, help="sequences a step")] = 16,
+    length: Annotated[int, typer.Option(min=1, help="bytes of a sequence")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="at its peak")] = 5e-3,
+    bias_speed: Annotated[float, typer.Option(min=0, help="balance by bias: its step")] = 0.01,
+    sequence_alpha: Annotated[float, typer.Option(min=0, help="balance by loss: its weight")] = 0.0,
+    seed: int = 0,
+    config: Annotated[Path | None, typer.Option(help="a config.json; the course's mini model by default")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the checkpoint, which is gone on from")] = Path("runs/train"),
+    device: Annotated[str | None, typer.Option(help="cuda where there is one")] = None,
+) -> None:
+    """Train a small DeepSeek on a text. Stop it with Ctrl-C; the same command goes on."""
+    from course_lib import runs  # here: PyTorch takes seconds to import, and other commands do without
+    from course_lib.training import Recipe
+
+    try:
+        recipe = Recipe(
+            steps=steps, batch_size=batch_size, length=length, learning_rate=learning_rate, bias_speed=bias_speed,
+            sequence_alpha=sequence_alpha, seed=seed,
+        )  # fmt: skip
+        runs.train(text, config, recipe, out, device)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command(name="sweep")
+def sweep_command(
+    name: Annotated[str, typer.Argument(help="which experiment: balance")],
+    seeds: Annotated[str, typer.Option(help="separated by commas")] = "0,1,2",
+    steps: Annotated[int | None, typer.Option(min=1, help="of each training")] = None,
+    out: Annotated[Path | None, typer.Option(help="a CSV; rows in it are not run again")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="trainings at a time, one core each")] = os.cpu_count() or 1,
+    cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler")] = None,
+) -> None:
+    """Train many small models for a comparison. Stop it with Ctrl-C; the same command goes on."""
+    from course_lib import runs
+    from course_lib.experiments import EXPERIMENTS
+
+    if name not in EXPERIMENTS:
+        raise typer.BadParameter(f"no experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+        runs.run_sweep(name, numbers, steps, out or Path(f"runs/{name}.csv"), workers, cluster)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @app.command(name="doctor")

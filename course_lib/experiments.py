@@ -26,8 +26,10 @@ STRATEGIES: dict[str, dict[str, float]] = {
 class Experiment:
     about: str
     runs: Callable[[list[int], int], list[Row]]  # of seeds and steps
-    train: Callable[..., Row]
+    train: Callable[..., Row]  # a run to what is noted of it
     steps: int
+    compares: str  # the column that tells the runs of a seed apart
+    shows: tuple[str, ...]  # the columns to compare
 
 
 def balance_runs(seeds: list[int], steps: int) -> list[Row]:
@@ -41,9 +43,7 @@ def balance_runs(seeds: list[int], steps: int) -> list[Row]:
 def train_balance(strategy: str, sequence_alpha: float, bias_speed: float, steps: int, seed: int) -> Row:
     """The mini model on stories; losses in nats per byte, MaxVio as mean over layers."""
     torch.manual_seed(seed)
-    recipe = Recipe(
-        steps=steps, learning_rate=5e-3, sequence_alpha=sequence_alpha, bias_speed=bias_speed, seed=seed
-    )
+    recipe = Recipe(steps=steps, learning_rate=5e-3, sequence_alpha=sequence_alpha, bias_speed=bias_speed, seed=seed)
     training = Training(MiniDeepSeek(mini()), corpus.load("stories"), recipe)
     for _ in training.run():
         pass
@@ -62,5 +62,12 @@ def _curve(values: torch.Tensor) -> str:
 
 
 EXPERIMENTS = {
-    "balance": Experiment("four ways to keep the load of experts even", balance_runs, train_balance, steps=800),
+    "balance": Experiment(
+        about="four ways to keep the load of experts even",
+        runs=balance_runs,
+        train=train_balance,
+        steps=800,
+        compares="strategy",
+        shows=("validation_loss", "global_max_violation"),
+    ),
 }

@@ -37,8 +37,8 @@ _NAMES = {
 # What changes a forward pass without changing a shape
 _MUST_AGREE = (
     "num_attention_heads", "num_key_value_heads", "rotary_dim", "is_mla", "rope_theta", "rope_scaling", "rms_norm_eps",
-    "sliding_window", "tie_word_embeddings", "num_experts_per_tok", "n_group", "topk_group", "topk_method", "scoring_func",
-    "norm_topk_prob", "routed_scaling_factor",
+    "sliding_window", "tie_word_embeddings", "num_experts_per_tok", "n_group", "topk_group", "topk_method",
+    "scoring_func", "norm_topk_prob", "routed_scaling_factor",
 )  # fmt: skip
 
 

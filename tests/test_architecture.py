@@ -11,9 +11,9 @@ FLOORS = [
     {"config", "config_json", "config_rules", "claims", "grammar", "stories"},
     {"accounting", "rope", "routing", "cache", "doctor"},
     {"attention", "mla", "moe"},
-    {"model", "weights", "corpus", "exercises"},
+    {"model", "weights", "corpus", "training", "checkpoint", "sweep", "experiments", "exercises"},
     {"figures", "widgets"},
-    {"__main__"},
+    {"__main__", "runs"},
 ]
 WITHOUT_TORCH = {
     "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "widgets",
@@ -22,6 +22,8 @@ WITHOUT_TORCH = {
 BESIDE = {
     ("config", "config_json"), ("config", "config_rules"), ("config_rules", "config"),
     ("mla", "attention"), ("model", "weights"), ("stories", "grammar"), ("widgets", "figures"),
+    ("training", "corpus"), ("training", "model"), ("checkpoint", "training"), ("__main__", "runs"),
+    ("experiments", "corpus"), ("experiments", "model"), ("experiments", "training"), ("experiments", "sweep"),
 }  # fmt: skip
 
 

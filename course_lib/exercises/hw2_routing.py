@@ -35,10 +35,10 @@ def normalised(gates: Tensor) -> Tensor:
 
 def by_expert(answer: Any) -> Any:
     """Experts in rising order, each with its weight, so that any order is right. What is no such pair stays."""
-    if not isinstance(answer, tuple | list) or [type(part) for part in answer] != [Tensor, Tensor]:
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
         return answer
     indices, weights = answer
-    if indices.shape != weights.shape:
+    if not isinstance(indices, Tensor) or not isinstance(weights, Tensor) or indices.shape != weights.shape:
         return answer
     try:
         by_weight = weights.argsort(-1)  # only for experts that stand twice, as local names do

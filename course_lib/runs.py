@@ -1,0 +1,98 @@
+"""What `course.py train` and `course.py sweep` do, with progress, and going on where they were stopped."""
+
+import os
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from course_lib import checkpoint, corpus
+from course_lib.config import ModelConfig, mini
+from course_lib.experiments import EXPERIMENTS
+from course_lib.model import MiniDeepSeek
+from course_lib.sweep import sweep
+from course_lib.training import Recipe, Training
+
+SAVE_EVERY = 30  # seconds that a crash may cost
+console = Console()
+
+
+def train(text: str, config: Path | None, recipe: Recipe, out: Path, device: str | None) -> None:
+    """Trains, saving to `out`/checkpoint.safetensors; a checkpoint of the same training is gone on from.
+
+    Under `torchrun` every process takes its share of each batch, and the first one shows and saves.
+
+    Raises:
+        ValueError: an unknown text, a config that cannot be built, or a checkpoint of another training.
+    """
+    first = _join_processes()
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(recipe.seed)
+    shape = mini() if config is None else replace(ModelConfig.from_json(config), vocab_size=corpus.VOCABULARY)
+    training = Training(MiniDeepSeek(shape).to(place), corpus.load(text), recipe)
+    path = out / "checkpoint.safetensors"
+    if path.exists():
+        checkpoint.resume(training, path)
+    try:
+        _run(training, path if first else None)
+    finally:
+        if first:
+            checkpoint.save(training, path)
+            console.print(f"{path}: {training.step} of {recipe.steps} steps; the same command goes on from there")
+    evaluation = training.evaluate(sequences=64)
+    if first:
+        checkpoint.save(training, path)
+        floor = "" if training.corpus.floor is None else f"; no model can be below {training.corpus.floor:.3f}"
+        console.print(f"validation loss {evaluation.loss:.3f} nats per byte{floor}")
+        if len(evaluation.load):
+            console.print(f"global MaxVio {evaluation.max_violation:.2f}, mean over layers of experts")
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def run_sweep(name: str, seeds: list[int], steps: int | None, out: Path, workers: int, cluster: str | None) -> None:
+    """Runs what is missing of an experiment, then prints the mean over seeds of every number it noted."""
+    experiment = EXPERIMENTS[name]
+    runs = experiment.runs(seeds, steps or experiment.steps)
+    rows = sweep(runs, experiment.train, out, workers=workers, cluster=cluster)
+    table = Table(title=f"{experiment.about}: mean ± standard deviation over seeds", box=None)
+    for heading in (experiment.compares, "seeds", *experiment.shows):
+        table.add_column(heading, justify="left" if heading == experiment.compares else "right")
+    for kind in dict.fromkeys(row[experiment.compares] for row in rows):
+        of_kind = [row for row in rows if row[experiment.compares] == kind]
+        values = [_spread(float(row[column]) for row in of_kind) for column in experiment.shows]
+        table.add_row(kind, str(len(of_kind)), *values)
+    console.print(table)
+    console.print(f"every run is a row of {out}")
+
+
+def _run(training: Training, path: Path | None) -> None:
+    saved = time.monotonic()
+    bar = tqdm(training.run(), total=training.recipe.steps, initial=training.step, unit="step", disable=path is None)
+    for step in bar:
+        violation = f", MaxVio {training.history.max_violation[-1].mean().item():.2f}" if len(step.load) else ""
+        bar.set_postfix_str(f"loss {step.loss:.3f}{violation}")
+        if path and time.monotonic() - saved > SAVE_EVERY:
+            checkpoint.save(training, path)
+            saved = time.monotonic()
+
+
+def _join_processes() -> bool:
+    """Whether this process is the first, or the only one."""
+    if "RANK" not in os.environ:  # torchrun sets it
+        return True
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return dist.get_rank() == 0
+
+
+def _spread(values: Iterable[float]) -> str:
+    numbers = list(values)
+    mean = f"{statistics.mean(numbers):.3f}"
+    return mean if len(numbers) < 2 else f"{mean} ± {statistics.stdev(numbers):.3f}"

@@ -1,0 +1,98 @@
+"""The routing explorer: one token at a time before a router."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import ipywidgets as widgets
+from jaxtyping import Float
+
+from course_lib.figures.routing import RoutedToken, problem_svg, routing_svg
+from course_lib.routing import Tensor, affinities, choose_experts, gate_weights
+
+BIAS = {"sigmoid": 0.3, "softmax": 0.1}  # how far the slider goes: about the spread of such affinities
+WIDE = {"description_width": "110px"}
+LONG = {"width": "420px"}
+
+
+class RoutingExplorer(widgets.VBox):
+    """Token, experts chosen, groups, kind of affinity and one expert's bias beside the affinities of a token.
+
+    `hidden` is what the router sees of each token, `centroids` the router's rows; gates are normalised to `scale`.
+    """
+
+    def __init__(
+        self, tokens: Sequence[str], hidden: Float[Tensor, "m d"], centroids: Float[Tensor, "e d"], scale: float = 2.5
+    ) -> None:
+        self.tokens, self.hidden, self.centroids, self.scale = tokens, hidden, centroids, scale
+        experts = len(centroids)
+        sizes = [n for n in range(1, experts + 1) if experts % n == 0]
+        self.token = self._slider("token", 0, 0, len(tokens) - 1)
+        self.top_k = self._slider("experts chosen", min(4, experts), 1, min(8, experts))
+        self.n_group = widgets.Dropdown(
+            options=sizes, value=4 if 4 in sizes else 1, description="groups", style=WIDE, layout={"width": "200px"}
+        )
+        self.topk_group = self._slider("open groups", 2 if 4 in sizes else 1, 1, min(8, experts))
+        self.scoring = widgets.ToggleButtons(options=list(BIAS), description="affinity", style={"button_width": "90px"})
+        self.expert = self._slider("biased expert", 0, 0, experts - 1)
+        self.bias = widgets.FloatSlider(
+            value=0, min=-BIAS["sigmoid"], max=BIAS["sigmoid"], step=0.01, description="bias", style=WIDE, layout=LONG
+        )
+        self.picture = widgets.HTML()
+        left = widgets.VBox([self.token, self.top_k, self.topk_group, self.n_group])
+        right = widgets.VBox([self.scoring, self.expert, self.bias])
+        super().__init__([widgets.HBox([left, right]), self.picture])
+        self.scoring.observe(self._fit_bias, names="value")
+        for control in (
+            self.token, self.top_k, self.n_group, self.topk_group, self.scoring, self.expert, self.bias,
+        ):  # fmt: skip
+            control.observe(self._draw, names="value")
+        self._draw()
+
+    @property
+    def routed(self) -> RoutedToken:
+        """What the picture shows now.
+
+        Raises:
+            ValueError: the controls ask for a choice that cannot be made.
+        """
+        position, n_group = cast(int, self.token.value), cast(int, self.n_group.value)
+        top_k, topk_group = cast(int, self.top_k.value), cast(int, self.topk_group.value)
+        scoring = cast(str, self.scoring.value)
+        everyone = affinities(self.hidden, self.centroids, scoring)
+        scores = everyone[position, None]
+        bias = scores.new_zeros(scores.shape[1])
+        bias[cast(int, self.expert.value)] = cast(float, self.bias.value)
+        groups = {"bias": bias, "n_group": n_group, "topk_group": topk_group}
+        chosen = choose_experts(scores, top_k, **groups)
+        open_experts = choose_experts(scores, topk_group * (scores.shape[1] // n_group), **groups)  # all that are open
+        gates = gate_weights(scores, chosen, normalise=True, scale=self.scale)
+        return RoutedToken(
+            tokens=self.tokens,
+            position=position,
+            scores=scores[0].tolist(),
+            biased=(scores + bias)[0].tolist(),
+            n_group=n_group,
+            open_experts=frozenset(open_experts[0].tolist()),
+            best=frozenset(choose_experts(scores, top_k, bias=bias)[0].tolist()),
+            gates=dict(zip(chosen[0].tolist(), gates[0].tolist(), strict=True)),
+            limits=(min(everyone.min().item() - BIAS[scoring], 0), everyone.max().item() + BIAS[scoring]),
+        )
+
+    def _slider(self, description: str, value: int, low: int, high: int) -> widgets.IntSlider:
+        return widgets.IntSlider(
+            value=value, min=low, max=high, description=description, style=WIDE, layout=LONG, continuous_update=True
+        )
+
+    def _fit_bias(self, change: Any) -> None:
+        """A softmax over many experts is small, and so is a bias that matters to it."""
+        reach = BIAS[change["new"]]
+        self.bias.min, self.bias.max, self.bias.step = -reach, reach, reach / 30
+
+    def _draw(self, change: Any = None) -> None:
+        try:
+            self.picture.value = routing_svg(self.routed)
+        except ValueError as error:
+            self.picture.value = problem_svg(str(error))
+
+    def __repr__(self, **_: object) -> str:
+        return "RoutingExplorer: run this cell to move the sliders; a picture of its first state stands beside it"
