@@ -8,10 +8,9 @@ time that copying the bytes a step must read (weights and cache, each once) take
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from _timing import timed
 from tqdm import tqdm
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache
 
@@ -25,16 +24,6 @@ CONFIG = {
     "kv_lora_rank": 64, "q_lora_rank": 96, "qk_rope_head_dim": 16, "v_head_dim": 32, "qk_nope_head_dim": 32,
     "first_k_dense_replace": 4, "max_position_embeddings": 32768, "routed_scaling_factor": 1.0,
 }  # fmt: skip
-
-
-def timed(step: Callable[[], torch.Tensor], device: str) -> tuple[float, torch.Tensor]:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    result = step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, result
 
 
 def copy_bandwidth(device: str, megabytes: int = 64) -> float:

@@ -1,6 +1,7 @@
 """The command line: `python3 course.py COMMAND` hands over to this."""
 
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -90,6 +91,8 @@ def sweep_command(
 
     if name not in EXPERIMENTS:
         raise typer.BadParameter(f"no experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+    if not re.fullmatch(r"\d+(,\d+)*", seeds):
+        raise typer.BadParameter(f"seeds: wanted numbers separated by commas, got {seeds!r}")
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
         runs.run_sweep(name, numbers, steps, out or Path(f"runs/{name}.csv"), workers, cluster)
@@ -112,10 +115,11 @@ def bench(
 ) -> None:
     """Measure a claim of benchmarks/RESULTS.md; further arguments go to the benchmark."""
     folder = Path(__file__).parents[1] / "benchmarks"
-    known = sorted(file.stem for file in folder.glob("*.py"))
+    known = sorted(file.stem for file in folder.glob("[!_]*.py"))
     if name not in known:
         raise typer.BadParameter(f"no benchmark {name!r}; known: {', '.join(known) or 'none, as this is no checkout'}")
     sys.argv = [name, *context.args]
+    sys.path.insert(0, str(folder))  # as if Python had been called with the file
     runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
 
 

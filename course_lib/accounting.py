@@ -52,7 +52,7 @@ class Parameters:
 
 
 def parameters(config: ModelConfig) -> Parameters:
-    """Count every parameter. V3: 671 026 419 200 in all, 37 552 297 472 active."""
+    """Count every parameter. V3: 671,026,419,200 in all, 37,552,297,472 active."""
     d, layers = config.hidden_size, config.num_hidden_layers
     vocabulary = Component(config.vocab_size * d)
     attention = _mla(config) if config.is_mla else _attention(config)
@@ -67,7 +67,7 @@ def parameters(config: ModelConfig) -> Parameters:
 
 
 def cache_elements(config: ModelConfig) -> int:
-    """Numbers cached per token, all layers, MTP layers not counted. V3: 61 x (512 + 64) = 35 136."""
+    """Numbers cached per token, all layers, MTP layers not counted. V3: 61 x (512 + 64) = 35,136."""
     return config.num_hidden_layers * cache_width(config)
 
 
@@ -79,7 +79,7 @@ def cache_width(config: ModelConfig) -> int:
 
 
 def cache_bytes(config: ModelConfig, tokens: int, bytes_per_element: float = 2) -> int:
-    """Bytes a decode of `tokens` holds. V3: 61 layers x (512 + 64) x 2 = 70 272 a token (arXiv:2505.09343 table 1)."""
+    """Bytes a decode of `tokens` holds. V3: 61 layers x (512 + 64) x 2 = 70,272 a token (arXiv:2505.09343 table 1)."""
     if tokens < 0 or bytes_per_element <= 0:
         raise ValueError(f"want tokens >= 0 and bytes_per_element > 0, got {tokens} and {bytes_per_element}")
     return round(tokens * cache_elements(config) * bytes_per_element)

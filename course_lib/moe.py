@@ -146,10 +146,11 @@ def _runs(load: list[int]) -> list[Run]:
 def recorded_routing(model: nn.Module) -> Iterator[list[Routing]]:
     """Collects what the routers inside `model` decide while the block runs, in the order of their layers."""
     record: list[Routing] = []
-    routers = [module for module in model.modules() if isinstance(module, Router)]
-    hooks = [
-        router.register_forward_hook(lambda _module, _inputs, routing: record.append(routing)) for router in routers
-    ]
+
+    def note(_router: nn.Module, _inputs: object, routing: Routing) -> None:
+        record.append(routing)
+
+    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, Router)]
     try:
         yield record
     finally:

@@ -2,9 +2,10 @@
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from joblib import Parallel, delayed, parallel_config
@@ -44,7 +45,7 @@ def sweep(
             delayed(_one)(train, run) for run in missing
         )
         for row in tqdm(results, total=len(runs), initial=len(runs) - len(missing), desc=out.stem, unit="run"):
-            _append(out, row)
+            _append(out, cast(Row, row))
     return read(out)
 
 
@@ -79,12 +80,14 @@ def _append(path: Path, row: Mapping[str, str | int | float]) -> None:
         os.fsync(file.fileno())
 
 
-def _backend(cluster: str | None) -> AbstractContextManager[object]:
+@contextmanager
+def _backend(cluster: str | None) -> Iterator[None]:
     if cluster is None:
-        return nullcontext()
+        yield
+        return
     try:
         from distributed import Client
     except ImportError:
         raise ValueError('--cluster needs Dask: pip install "dask[distributed]"') from None
-    Client(cluster)
-    return parallel_config(backend="dask")
+    with Client(cluster), parallel_config(backend="dask"):
+        yield

@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,8 @@ from typer.testing import CliRunner
 
 from course_lib import doctor
 from course_lib.__main__ import app
+from course_lib.experiments import EXPERIMENTS
+from course_lib.sweep import Row, read
 from tests.test_config import V3
 
 
@@ -50,3 +54,44 @@ def test_doctor_names_what_is_there_and_mends_what_is_not(monkeypatch: pytest.Mo
     assert findings["PyTorch"].found and not findings["PyTorch"].remedy
     assert findings["Chromium"].found == "absent" and "apt install chromium" in findings["Chromium"].remedy
     assert run("doctor")[0] == 0
+
+
+TINY = ("train", "--steps", "4", "--batch-size", "2", "--length", "16", "--text", "python-docs")
+
+
+def test_training_stops_and_goes_on(tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "run"))
+    code, text = run(*TINY, *out)
+    assert code == 0
+    assert "4 of 4 steps" in text and "validation loss" in text and "MaxVio" in text
+    code, text = run(*TINY, *out, "--seed", "1")
+    assert code == 2 and "is of another training: seed is 0 there and 1 here" in re.sub(r"[│\s]+", " ", text)
+    code, again = run(*TINY, *out)
+    assert code == 0 and "4 of 4 steps" in again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("train", "--text", "bible"), "no text 'bible' and no file of that name"),
+        (("train", "--learning-rate", "0"), "learning_rate: wanted > 0, got 0.0"),
+        (("sweep", "balanse"), "no experiment 'balanse'; known: balance"),
+        (("sweep", "balance", "--seeds", "one"), "seeds: wanted numbers separated by commas, got 'one'"),
+    ],
+)
+def test_what_cannot_be_run_is_told(arguments: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    code, text = run(*arguments, *(("--out", str(tmp_path)) if arguments[0] == "train" else ()))
+    assert code == 2 and reason in re.sub(r"[│\s]+", " ", text)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_prints_means_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def note(strategy: str, seed: int, **_: object) -> Row:
+        return {"validation_loss": 2.0 + seed, "global_max_violation": float(len(strategy))}
+
+    monkeypatch.setitem(EXPERIMENTS, "balance", replace(EXPERIMENTS["balance"], train=note))
+    out = tmp_path / "log.csv"
+    code, text = run("sweep", "balance", "--seeds", "0,2", "--steps", "7", "--workers", "1", "--out", str(out))
+    assert code == 0
+    assert "none 2 3.000 ± 1.414 4.000 ± 0.000" in text
+    assert [row["steps"] for row in read(out)] == ["7"] * 8

@@ -117,7 +117,8 @@ def experts_pair(kind: str, device: str) -> tuple[Any, MiniDeepSeek]:
     config_class, model_class, changes = EXPERTS[kind]
     settings = {**SIZES, **LATENT, "q_lora_rank": 11, "first_k_dense_replace": 1, **changes}
     theirs, ours = pair(config_class, model_class, device, **settings, rope_parameters=PLAIN)
-    for block, layer in zip(ours.blocks[1:], theirs.model.layers[1:], strict=True):
+    blocks: Any = ours.blocks
+    for block, layer in zip(blocks[1:], theirs.model.layers[1:], strict=True):
         if "V3" in kind:
             layer.mlp.gate.e_score_correction_bias.normal_(std=0.3)
             block.ffn.router.bias.copy_(layer.mlp.gate.e_score_correction_bias)
@@ -135,7 +136,8 @@ def test_routers_and_layers_of_experts(kind: str, device: str) -> None:
     """Chosen experts exactly; tokens whose last chosen and first refused biased scores nearly tie are set apart."""
     theirs, ours = experts_pair(kind, device)
     x = torch.randn(4, 500, ours.config.hidden_size, device=device, dtype=torch.float64)
-    mine, other = ours.blocks[1].ffn, theirs.model.layers[1].mlp
+    block: Any = ours.blocks[1]
+    mine, other = block.ffn, theirs.model.layers[1].mlp
     routing, (_, weights, indices) = mine.router(x.flatten(0, 1)), other.gate(x.flatten(0, 1))
     k, e = ours.config.num_experts_per_tok, ours.config.n_routed_experts
     biased = routing.scores if mine.router.bias is None else routing.scores + mine.router.bias

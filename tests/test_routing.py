@@ -1,5 +1,7 @@
 """Routing against lists and sorting, one token at a time."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -72,7 +74,7 @@ def test_a_closed_group_stays_closed_when_open_scores_are_negative() -> None:
         ({"top_k": 2, "n_group": 12, "topk_group": 4}, "groups of 1 have no 2 best experts"),
     ],
 )
-def test_impossible_choices_are_refused(settings: dict[str, int], reason: str) -> None:
+def test_impossible_choices_are_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         choose_experts(torch.rand(3, 12), **settings)
 

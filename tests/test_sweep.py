@@ -1,0 +1,81 @@
+"""Sweeps: one row per finished run, nothing run twice, nothing lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_lib.experiments import EXPERIMENTS, STRATEGIES, train_balance
+from course_lib.sweep import Row, read, sweep
+
+RUNS: list[Row] = [{"kind": kind, "seed": seed} for seed in (0, 1) for kind in ("a", "b")]
+
+
+def note(kind: str, seed: int) -> Row:
+    return {"loss": seed + len(kind) / 2}
+
+
+def refuse(kind: str, seed: int) -> Row:
+    raise AssertionError("this run was done before")
+
+
+def fail_at_b1(kind: str, seed: int) -> Row:
+    if (kind, seed) == ("b", 1):
+        raise RuntimeError("out of memory")
+    return note(kind, seed)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_run_is_a_row(workers: int, tmp_path: Path) -> None:
+    rows = sweep(RUNS, note, tmp_path / "new" / "log.csv", workers=workers)
+    wanted = [{"kind": str(run["kind"]), "seed": str(run["seed"]), "loss": str(note(**run)["loss"])} for run in RUNS]  # type: ignore[arg-type]
+    assert sorted(rows, key=str) == sorted(wanted, key=str)
+    assert rows == read(tmp_path / "new" / "log.csv")
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sweep(RUNS, fail_at_b1, log)
+    done = log.read_text()
+    assert len(read(log)) == 3
+    assert len(sweep(RUNS, note, log)) == 4
+    assert log.read_text().startswith(done)
+    assert len(sweep(RUNS, refuse, log)) == 4
+
+
+def test_a_row_that_a_crash_cut_short_is_run_again(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    sweep(RUNS, note, log)
+    whole = log.read_text()
+    log.write_text(whole[:-3])
+    assert len(read(log)) == 3
+    assert len(sweep(RUNS, note, log)) == 4
+    assert log.read_text() == whole
+
+
+def test_a_log_of_other_runs_is_refused_untouched(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("alpha,loss\n0.1,2.0\n")
+    with pytest.raises(ValueError, match="has the columns alpha, loss, and these runs kind, seed: take another file"):
+        sweep(RUNS, refuse, log)
+    assert log.read_text() == "alpha,loss\n0.1,2.0\n"
+
+
+def test_dask_workers_run_it_too(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    machines: Any = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="")
+    with machines:
+        rows = sweep(RUNS, note, tmp_path / "log.csv", cluster=machines.scheduler_address)
+    assert len(rows) == 4
+
+
+def test_the_balance_experiment_notes_what_it_compares() -> None:
+    experiment = EXPERIMENTS["balance"]
+    runs = experiment.runs([5, 6], 2)
+    assert [(run["strategy"], run["seed"]) for run in runs] == [(name, seed) for seed in (5, 6) for name in STRATEGIES]
+    row = train_balance(**runs[2])  # type: ignore[arg-type]
+    assert {experiment.compares, *experiment.shows} <= {*runs[2], *row}
+    assert row["loss_curve"] == f"{float(row['loss_curve']):.3f}", "two steps are one point"  # type: ignore[arg-type]
+    assert train_balance(**runs[2]) | {"seconds": 0} == row | {"seconds": 0}  # type: ignore[arg-type]
