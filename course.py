@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
         return 1
     if code := install(NEEDS.get(command, [])):
         return code
+    if command != "bench":  # threads that spin while they wait make two processes at once many times slower
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     folder = ROOT if command in ("lab", "test") else None  # elsewhere a path is meant from where the user stands
     return run([str(PYTHON), *hand_over(command, arguments[1:])], folder)
 

@@ -26,7 +26,8 @@ BARE = """
 from ipywidgets import HTML, IntSlider, VBox
 slider, label = IntSlider(50), HTML()
 def draw(_=None):
-    label.value = f'<svg role="img" aria-label="{slider.value}" height="9"><rect width="{slider.value}" height="9"/></svg>'
+    bar = f'<rect width="{slider.value}" height="9"/>'
+    label.value = f'<svg role="img" aria-label="{slider.value}" height="9">{bar}</svg>'
 slider.observe(draw, names="value")
 draw()
 VBox([slider, label])

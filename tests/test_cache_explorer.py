@@ -1,10 +1,11 @@
 """The cache explorer without a browser: set a control as a hand would, read the picture."""
 
 import re
-from typing import cast
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from matplotlib.text import Annotation
 
 from course_lib.accounting import cache_bytes, parameters, serving
@@ -75,3 +76,21 @@ def test_the_static_picture_shows_the_same() -> None:
     shown = [cast(Annotation, text).get_text().removeprefix("» ") for text in axes.texts]
     assert shown == [explorer.bars.label(config, serving) for config, serving in explorer.bars.rows]
     assert re.search("run this cell", repr(explorer))
+
+
+UNCOUNTABLE = [0, -3, 2.5, None, "many", torch.ones(2), torch.ones(()), torch.ones((), device="meta")]
+
+
+@pytest.mark.parametrize("answer", UNCOUNTABLE)
+def test_a_count_that_cannot_be_drawn_is_told(answer: object) -> None:
+    def mine(config: dict[str, Any]) -> Any:
+        return 5 if config["name"] == "llama-3-8b" else answer
+
+    with pytest.raises(ValueError, match=r"your mine gave .+ for llama-2-7b; wanted a positive integer"):
+        CacheExplorer(models=("llama-3-8b", "llama-2-7b"), elements=mine)
+
+
+@pytest.mark.parametrize("answer", [7, torch.tensor(7)])
+def test_a_count_may_be_any_integer(answer: Any) -> None:
+    (_, row), *_ = CacheExplorer(context=1024, users=1, elements=lambda config: answer).bars.rows
+    assert row.cache_bytes == 2 * 1024 * 7

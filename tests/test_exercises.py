@@ -2,7 +2,9 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import accounting, mla, rope
 from course_lib.config import published, published_names
-from course_lib.exercises import BANK, Exercise, Misconception, check
+from course_lib.exercises import BANK, Exercise, Misconception, check, when_written
 from course_lib.exercises.comparing import difference
+from course_lib.exercises.counting import matrix_flops
+from course_lib.exercises.engine import answer_key
+
+ROOT = Path(__file__).parents[1]
 
 EXERCISES = [exercise for assignment in BANK.values() for exercise in assignment.values()]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.misconceptions]
@@ -223,9 +230,9 @@ def forever(*arguments: object) -> None:
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (lambda *a: 1 / 0, "It did not run: ZeroDivisionError: division by zero"),
-        (lambda x: x, "It did not run: TypeError:"),
-        (forever, "It did not run: SystemExit: bye"),
+        (lambda *a: 1 / 0, "It did not run on case 1 of 3: ZeroDivisionError: division by zero."),
+        (lambda x: x, "It did not run on case 1 of 3: TypeError:"),
+        (forever, "It did not run on case 1 of 3: SystemExit: bye."),
         (scaled_in_place, "It changed its input x"),
         (turned_in_place, "It changed its input x"),
         (lambda *a: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the `return` missing"),
@@ -280,23 +287,28 @@ def test_keys_that_a_config_does_not_have_are_told() -> None:
 
     exercise, plain = HW1["kv_cache_elements"], HW1["kv_cache_elements"].reference
     assert exercise.grade(always_latent).message == (
-        "It did not run: TypeError: unsupported operand type(s) for +: 'NoneType' and 'NoneType'. "
+        "It did not run on case 1 of 5: TypeError: unsupported operand type(s) for +: 'NoneType' and 'NoneType'. "
         "In this case config has None for: kv_lora_rank, qk_rope_head_dim."
     )
     asked = exercise.grade(lambda config: config["kv_lora_rank"] or plain(config))
     assert asked.message.startswith(
-        "It did not run: KeyError: 'kv_lora_rank'. In this case config has only: num_hidden"
+        "It did not run on case 4 of 5: KeyError: 'kv_lora_rank'. In this case config has only: num_hidden"
     )
     assert "kv_lora_rank" not in asked.message.split("only:")[1]
-    assert exercise.grade(lambda config: {}["mine"]).message.startswith("It did not run: KeyError: 'mine'. In this")
-    assert exercise.grade(lambda config: {}["head_dim"]).message == "It did not run: KeyError: 'head_dim'"
+    assert exercise.grade(lambda config: {}["mine"]).message.startswith(
+        "It did not run on case 1 of 5: KeyError: 'mine'. In this"
+    )
+    assert (
+        exercise.grade(lambda config: {}["head_dim"]).message == "It did not run on case 1 of 5: KeyError: 'head_dim'."
+    )
     assert "KeyError: []. In this" in exercise.grade(lambda config: raised(KeyError([]))).message
-    assert exercise.grade(lambda: 0).message.endswith("takes 0 positional arguments but 1 was given")
+    assert exercise.grade(lambda: 0).message.endswith("takes 0 positional arguments but 1 was given.")
 
 
 @pytest.fixture(params=["meta", "cuda:9"])
 def elsewhere(request: pytest.FixtureRequest) -> Iterator[str]:
     """Tensors are made on a device that is not there, as far as their makers do not say where."""
+    answer_key.cache_clear()  # or nothing would be made there
     torch.set_default_device(request.param)
     yield request.param
     torch.set_default_device(None)
@@ -341,27 +353,101 @@ def test_an_unwritten_function_says_so() -> None:
         assert exercise.grade(unwritten).message == "Not written yet."
 
 
-def test_check_prints_and_never_raises(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_that_fails_is_told_on_which_case_and_on_which_shapes() -> None:
+    exercise = HW1["absorbed_attention"]
+    small = exercise.grade(
+        lambda q, *rest: torch.ones(2) + torch.ones(3) if q.shape[1] == 4 else exercise.reference(q, *rest)
+    )
+    assert small.message == (
+        "It did not run on case 2 of 4: RuntimeError: The size of tensor a (2) must match the size of tensor b (3) at "
+        "non-singleton dimension 0. Its inputs: q_nope (2, 4, 5, 7), q_rope (2, 4, 5, 6), latent (2, 6, 11), "
+        "k_rope (2, 6, 6), w_uk (5, 7, 11), w_uv (5, 8, 11), offset 2."
+    )
+
+
+def test_check_prints_returns_the_points_and_never_raises(capsys: pytest.CaptureFixture[str]) -> None:
     def rotate(*arguments: object) -> None:
         raise RuntimeError("oh no")
 
-    check(rotate)
-    check(HW1["rotate"].reference)
-    check(lambda x: x)
-    check(3)  # pyright: ignore[reportArgumentType]
+    assert check(rotate) == 0
+    assert check(HW1["rotate"].reference) == 3
+    assert check(lambda x: x) == check(3) == 0
     first, second, third, fourth = capsys.readouterr().out.splitlines()
-    assert first == "rotate: ✗ 0 of 3 points. It did not run: RuntimeError: oh no"
-    assert second == "rotate: ✓ 3 of 3 points. rotate is right on all 3 cases."
+    assert first.startswith("rotate: ✗ 0 of 3 points. It did not run on case 1 of 3: RuntimeError: oh no.")
+    assert second == "rotate: ✓ 3 of 3 points. Right on all 3 cases."
     assert "There is no exercise '<lambda>'. There are: kv_cache_elements, rotate" in third
     assert "There is no exercise '3'" in fourth
 
 
 def test_check_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    check("rotate")
-    check(partial(HW1["rotate"].reference, theta=3.0))
+    assert check("rotate") == check(partial(HW1["rotate"].reference, theta=3.0)) == 0
     quoted, partly = capsys.readouterr().out.splitlines()
     assert quoted == "✗ `check` takes the function itself, without quotes: check(rotate)"
     assert partly == "✗ `check` goes by a function's name, and a partial has none: write it with `def`."
+
+
+def test_a_warning_does_not_reach_stderr_where_nbgrader_takes_all_points(capsys: pytest.CaptureFixture[str]) -> None:
+    def rotate(*arguments: Any) -> Tensor:
+        print("mind this", file=sys.stderr)
+        return HW1["rotate"].reference(*arguments)
+
+    assert check(rotate) == 3
+    said = capsys.readouterr()
+    assert said.err == "" and "mind this" in said.out
+
+
+def under(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def renamed(*arguments: Any) -> Any:
+        return fn(*arguments)
+
+    renamed.__name__ = name
+    return renamed
+
+
+def test_a_cell_says_which_functions_it_cannot_trust(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(error: Exception) -> Callable[[], None]:
+        return lambda: raised(error)
+
+    right, wasteful = HW1["rotate"].reference, under("absorbed_attention", HW1["expanded_attention"].reference)
+    wrong, none = under("compress", lambda *a: None), under("kv_cache_elements", lambda config: None)
+    unwritten = under("attention_flops", lambda *a: raised(NotImplementedError()))
+    waiting = "This cell comes to life when attention_flops is written. Then run it again."
+    distrust = "Do not trust this cell yet: compress is not right, see `check` above. Then run it again."
+    for show, functions, shown, said in (
+        (lambda: 7, [right, wasteful], 7, []),
+        (lambda: 7, [wrong, right], 7, [distrust]),
+        (lambda: 7, [wrong, none], 7, [distrust.replace("compress is", "compress and kv_cache_elements are")]),
+        (lambda: 7, [wrong, unwritten], None, [waiting]),
+        (fails(RuntimeError("size of tensor a")), [wrong], None, [distrust, "It stopped here."]),
+        (fails(RuntimeError("size of tensor a")), [right], None, ["It stopped here: size of tensor a"]),
+        (fails(ValueError("your count gave 0")), [wrong], None, [distrust, "It stopped here: your count gave 0"]),
+    ):  # fmt: skip
+        assert when_written(show, *functions) == shown
+        assert capsys.readouterr().out.splitlines() == said
+
+
+# Matrix products, against the counter that PyTorch has ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_products_are_counted_as_pytorch_does(mode: Callable[[], Any]) -> None:
+    x, w, b = torch.randn(2, 3, 5, 7), torch.randn(4, 7), torch.randn(4)
+    for run in (
+        lambda: x @ w.T,
+        lambda: F.linear(x, w, b),
+        lambda: torch.einsum("abcd,ed->abce", x, w),
+        lambda: torch.bmm(x[0], x[1].mT),
+        lambda: F.scaled_dot_product_attention(x, x, x),
+        lambda: torch.nn.MultiheadAttention(7, 1)(x[0], x[0], x[0]),
+        lambda: F.conv1d(x[0], w[None, :3, :5].permute(1, 2, 0)),
+        lambda: x.softmax(-1).sum(),
+    ):
+        with mode(), FlopCounterMode(display=False) as theirs:
+            run()
+        with mode():
+            ours = matrix_flops(run)
+        assert ours == theirs.get_total_flops()
+    assert matrix_flops(lambda: (w @ w[0], w[0] @ w[1])) == 2 * 4 * 7 + 2 * 7
 
 
 # The references, against the package and the published models --------------------------------------------------------
@@ -391,7 +477,7 @@ def test_rotation_is_the_package_s() -> None:
 
 
 def test_the_exercise_in_the_contributing_guide_works() -> None:
-    guide = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     block = re.search(r"```python\n(.*?)```", guide, re.DOTALL)
     assert block is not None
     names: dict[str, Any] = {}
@@ -405,6 +491,6 @@ def test_the_exercise_in_the_contributing_guide_works() -> None:
 def test_a_decode_step_is_judged_like_any_case() -> None:
     exercise = HW1["absorbed_attention"]
     broken = exercise.grade(lambda q, *rest: 1 / 0 if q.shape[1] == 1 else exercise.reference(q, *rest))
-    assert (broken.points, broken.message) == (0, "It did not run: ZeroDivisionError: division by zero")
+    assert broken.points == 0 and "It did not run on case 3 of 4: ZeroDivisionError" in broken.message
     dodging = exercise.grade(lambda q, *rest: torch.zeros(1) if q.shape[1] == 1 else exercise.reference(q, *rest))
     assert dodging.points == 0 and "wanted shape" in dodging.message

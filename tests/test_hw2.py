@@ -1,4 +1,4 @@
-"""The exercises of hw2_moe: solutions written otherwise, what the cases must show, and models that we did not write."""
+"""The exercises of hw2_moe: solutions written otherwise, what cases must show, models we did not write, the page."""
 
 from collections.abc import Callable
 from statistics import fmean
@@ -11,9 +11,11 @@ from torch import Tensor
 from transformers import DeepseekV3Config
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Experts, DeepseekV3TopkRouter
 
+from course_grader import release
 from course_lib import accounting
 from course_lib.config import published, published_names
 from course_lib.exercises import BANK
+from tests.graded import all_printed, prose, read, solved
 
 HW2 = BANK["hw2_moe"]
 SEEDS = range(12)
@@ -454,3 +456,63 @@ def test_routing_and_experts_are_those_of_transformers() -> None:
     w_gate, w_up = experts.gate_up_proj.detach().chunk(2, dim=1)
     got = HW2["moe_output"].reference(x, *chosen, w_gate, w_up, experts.down_proj.detach())
     torch.testing.assert_close(got, expected)
+
+
+# The page ------------------------------------------------------------------------------------------------------------
+
+
+def test_with_the_solutions_the_page_comes_to_life() -> None:
+    said = all_printed(solved("hw2_moe"))
+    assert "your layer and the course's make the same: True" in said
+    assert "MaxVio of the last 20 steps is under a third of that of the first 20: True" in said
+    assert "you count 671B, 37.6B active, 36.6B without the embedding" in said
+
+
+def rounded(values: Tensor, digits: int = 3) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values.flatten().tolist())
+
+
+def test_what_the_page_works_out_by_hand_is_right() -> None:
+    page, do = prose(read(release.sources()["hw2_moe"])), {name: each.reference for name, each in HW2.items()}
+    x, centroids = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    for score in ("sigmoid", "softmax"):
+        assert rounded(do["affinities"](x, centroids, score)) in page
+
+    scores, bias = table_row(page, "score"), table_row(page, "bias")
+    torch.testing.assert_close(table_row(page, "biased"), scores + bias)
+    indices, weights = do["route"](scores[None], bias, 3, 3, 2, 2.5)
+    assert indices.tolist() == [[4, 7, 3]] and "(0.625, 1.0, 0.875)" in page
+    torch.testing.assert_close(weights, torch.tensor([[0.625, 1.0, 0.875]]))
+
+    gate, up, down = (torch.tensor(w)[:, None, None] for w in ([1.0, -1.0], [3.0, 1.0], [1.0, 2.0]))
+    made = do["moe_output"](torch.tensor([[2.0]]), torch.tensor([[0, 1]]), torch.tensor([[0.25, 0.75]]), gate, up, down)
+    assert f"= {made.item():.3f}$" in page
+
+    load = do["expert_load"](torch.tensor([[0, 2], [2, 3], [2, 0]]), 5)
+    assert f"`{load.tolist()}`" in page and f"= {do['max_violation'](load):.1f}$" in page
+    moved = do["update_bias"](table_row(page, "bias before"), table_row(page, "load"), 0.05)
+    torch.testing.assert_close(moved, table_row(page, "bias after"))
+
+    text = [table_row(page, f"scores of the {which} token") for which in ("first", "second")]
+    loss = do["sequence_balance_loss"](torch.stack(text)[None], torch.tensor([[[0, 2], [0, 1]]]), 1.0)
+    assert loss == pytest.approx(1.5) and "$1.5 \\cdot \\text{alpha}$" in page
+    assert table_row(page, "$f P$").sum() == pytest.approx(1.5)
+
+
+def table_row(page: str, name: str) -> Tensor:
+    row = next(line for line in page.splitlines() if line.removeprefix(f"| {name}")[:2] in (" |", ", "))
+    return torch.tensor([float(cell) for cell in row.split("|")[2:-1]])
+
+
+def test_the_toy_of_the_page_has_as_many_parameters_as_it_says() -> None:
+    toy: dict[str, Any] = {
+        "vocab_size": 10, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "head_dim": 3, "q_lora_rank": None, "kv_lora_rank": None, "qk_nope_head_dim": 0, "qk_rope_head_dim": 0,
+        "v_head_dim": 0, "intermediate_size": 5, "moe_intermediate_size": 2, "n_routed_experts": 3,
+        "n_shared_experts": 1, "num_experts_per_tok": 1, "first_k_dense_replace": 1, "topk_method": "greedy",
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    page = prose(read(release.sources()["hw2_moe"]))
+    assert "{}, active {} |".format(*HW2["parameter_counts"].reference(toy)) in page
+    keys = set(HW2["parameter_counts"].cases(0)[0]["config"])
+    assert keys == set(toy) and {key for key in keys if f"`{key}`" not in page} == set()

@@ -1,6 +1,11 @@
 """Graded work: what each assignment asks, and the mistakes that it knows by name."""
 
-from course_lib.exercises.engine import Case, Exercise, Misconception, Outcome, Structure
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import Any, TypeVar
+
+from course_lib.exercises.engine import UNWRITTEN, Case, Exercise, Misconception, Outcome, Structure
 from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, EXPANDED_ATTENTION
 from course_lib.exercises.hw1_compress import COMPRESS
 from course_lib.exercises.hw1_counts import ATTENTION_FLOPS, KV_CACHE_ELEMENTS
@@ -12,7 +17,9 @@ from course_lib.exercises.hw2_loss import SEQUENCE_BALANCE_LOSS
 from course_lib.exercises.hw2_miscounts import PARAMETER_COUNTS
 from course_lib.exercises.hw2_misrouting import ROUTE
 
-__all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check"]
+__all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check", "when_written"]
+
+Shown = TypeVar("Shown")
 
 BANK: dict[str, dict[str, Exercise]] = {
     "hw1_mla": {
@@ -42,20 +49,52 @@ BANK: dict[str, dict[str, Exercise]] = {
 }
 
 
-def check(fn: object) -> None:
-    """Say how `fn` does on the exercise of its name. Never raises, so a notebook runs to its end."""
+def check(fn: object) -> float:
+    """Say how `fn` does on the exercise of its name, and return the points that this earns.
+
+    The points are the value of the cell, where nbgrader looks for them: it takes a number for the grade, and gives full
+    points to a cell without a value and none to one that writes to stderr. Never raises, so a notebook runs to its end.
+    """
+    with redirect_stderr(sys.stdout):  # so that a warning costs nothing
+        said, outcome = _graded(fn)
+    print(said)
+    return outcome.points if outcome else 0
+
+
+def _graded(fn: object) -> tuple[str, Outcome | None]:
+    """What to say of `fn`, and how it did; no outcome where it is no exercise."""
     if isinstance(fn, str):
-        print(f"✗ `check` takes the function itself, without quotes: check({fn})")
-        return
+        return f"✗ `check` takes the function itself, without quotes: check({fn})", None
     if callable(fn) and not hasattr(fn, "__name__"):
-        print(f"✗ `check` goes by a function's name, and a {type(fn).__name__} has none: write it with `def`.")
-        return
+        return f"✗ `check` goes by a function's name, and a {type(fn).__name__} has none: write it with `def`.", None
     name = getattr(fn, "__name__", str(fn))
     known = {name: exercise for assignment in BANK.values() for name, exercise in assignment.items()}
     if name not in known or not callable(fn):
-        print(f"✗ There is no exercise {name!r}. There are: {', '.join(known)}.")
-        return
+        return f"✗ There is no exercise {name!r}. There are: {', '.join(known)}.", None
     try:
-        print(f"{name}: {known[name].grade(fn)}")
+        outcome = known[name].grade(fn)
     except Exception as error:  # an answer so odd that it cannot even be compared
-        print(f"{name}: ✗ 0 of {known[name].points:g} points. Its answer cannot be compared: {error}")
+        outcome = Outcome(0, known[name].points, f"Its answer cannot be compared: {error}")
+    return f"{name}: {outcome}", outcome
+
+
+def when_written(show: Callable[[], Shown], *functions: Callable[..., Any]) -> Shown | None:
+    """Run `show`, which needs these exercises, and say which of them are not written or not right. Never raises."""
+    outcomes = {fn.__name__: _graded(fn)[1] for fn in functions}
+    if unwritten := [name for name, outcome in outcomes.items() if outcome and outcome.message == UNWRITTEN]:
+        print(f"This cell comes to life when {_listed(unwritten)} written. Then run it again.")
+        return None
+    if wrong := [name for name, outcome in outcomes.items() if not (outcome and outcome.points)]:
+        print(f"Do not trust this cell yet: {_listed(wrong)} not right, see `check` above. Then run it again.")
+    try:
+        return show()
+    except Exception as error:
+        # other errors tell of shapes inside, and `check` explains those better
+        speaks = isinstance(error, ValueError) or not wrong
+        print(f"It stopped here: {error}" if speaks else "It stopped here.")
+    return None
+
+
+def _listed(names: list[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"

@@ -36,7 +36,9 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 def _identical(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return torch.equal(a, b) or torch.equal(a.nan_to_num(), b.nan_to_num())
     return a == b
 
 
@@ -94,6 +96,9 @@ def _tensor_difference(answer: Any, expected: Tensor, axes: str) -> str:
 
 
 def _largest(values: Tensor) -> float:
+    largest = values.abs().max().item() if values.numel() else 0.0
+    if math.isfinite(largest):
+        return largest
     finite = values[values.isfinite()]
     return finite.abs().max().item() if len(finite) else 0.0
 

@@ -3,16 +3,18 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from course_lib.exercises.comparing import changed, difference, same
 from course_lib.exercises.counting import matrix_flops
 
 Case = dict[str, Any]  # arguments by name
 Function = Callable[..., Any]
+UNWRITTEN = "Not written yet."
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Outcome:
         return f"{'✓' if self.solved else '✗'} {self.points:g} of {self.of:g} points. {self.message}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is one of its own, so that its keys can be kept
 class Exercise:
     name: str
     points: float
@@ -68,40 +70,35 @@ class Exercise:
 
     def grade(self, fn: Function, seed: int = 0) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out."""
-        with torch.device("cpu"):  # and not where the notebook makes its tensors
-            cases = [*self.cases(seed), *([self.structure.case(seed)] if self.structure else [])]
+        key = answer_key(self, seed)
         answers = []
-        for case in cases:
-            answer, trouble = _call(fn, case)
+        for number, case in enumerate(key.cases, 1):
+            answer, trouble = _call(fn, case, f"case {number} of {len(key.cases)}")
             if trouble:
                 return Outcome(0, self.points, trouble)
             answers.append(answer)
-        if message := self._judge(cases, answers) or self._judge_refusals(fn, seed):
+        if message := self._judge(key, answers) or self._judge_refusals(fn, key):
             return Outcome(0, self.points, message)
         if self.structure is None:
-            return Outcome(self.points, self.points, f"{self.name} is right on all {len(cases)} cases.")
-        return self._judge_structure(self.structure, fn, cases[-1])
+            return Outcome(self.points, self.points, f"Right on all {len(answers)} cases.")
+        return self._judge_structure(self.structure, fn, key.cases[-1])
 
-    def _judge(self, cases: list[Case], answers: list[Any]) -> str:
+    def _judge(self, key: "Key", answers: list[Any]) -> str:
         """What is wrong with the values; empty when nothing is."""
         answers = [self.canonical(answer) for answer in answers]
-        expected = [self.canonical(_run(self.reference, case)) for case in cases]
-        if all(map(same, answers, expected)):
+        if all(map(same, answers, key.expected)):
             return ""
         for mistake in self.mistakes:
-            mistaken = partial(_matches, mistake, self.canonical)
-            if all(map(mistaken, cases, answers)):
+            if all(key.matches(mistake, number, answer) for number, answer in enumerate(answers)):
                 return mistake.message
-        for number, (answer, right) in enumerate(zip(answers, expected, strict=True), 1):
+        for number, (answer, right) in enumerate(zip(answers, key.expected, strict=True), 1):
             if text := difference(answer, right, self.parts, self.axes):
-                return f"Case {number} of {len(cases)}: {text}"
+                return f"Case {number} of {len(answers)}: {text}"
         raise AssertionError("`same` and `difference` disagree")
 
-    def _judge_refusals(self, fn: Function, seed: int) -> str:
+    def _judge_refusals(self, fn: Function, key: "Key") -> str:
         """Which error is missing; empty when none is. The reference's own error says why there must be one."""
-        with torch.device("cpu"):
-            cases = self.refused(seed)
-        for case in cases:
+        for case in key.refused:
             error = _error(fn, case)
             if not isinstance(error, ValueError):
                 did = f"raised {type(error).__name__}: {error}" if error else "returned"
@@ -111,9 +108,7 @@ class Exercise:
     def _judge_structure(self, structure: Structure, fn: Function, case: Case) -> Outcome:
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
         if done <= structure.slack * needed:
-            return Outcome(
-                self.points, self.points, f"{self.name} is right, and makes no more matrix products than it must."
-            )
+            return Outcome(self.points, self.points, "Right, with no more matrix products than it takes.")
         message = f"The values are right. {structure.advice} It did {done:,} FLOPs of matrix products, {needed:,} do."
         for mistake in structure.misconceptions:
             work = matrix_flops(partial(_run, mistake.wrong, case))
@@ -123,10 +118,46 @@ class Exercise:
         return Outcome(round((1 - structure.share) * self.points, 2), self.points, message)
 
 
+class Key:
+    """The cases of one seed, what the reference makes of them, and every mistake: each worked out once, when needed."""
+
+    def __init__(self, exercise: Exercise, seed: int) -> None:
+        self.exercise = exercise
+        with torch.device("cpu"):  # and not where the notebook makes its tensors
+            self.cases = [*exercise.cases(seed), *([exercise.structure.case(seed)] if exercise.structure else [])]
+            self.refused = exercise.refused(seed)
+        self._mistaken = cache(self._work_out)
+
+    @cached_property
+    def expected(self) -> list[Any]:
+        return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
+
+    def matches(self, mistake: Misconception, number: int, answer: Any) -> bool:
+        """Whether `answer` is what the mistake makes of that case."""
+        return any(same(answer, mistaken) for mistaken in self._mistaken(mistake, number))
+
+    def _work_out(self, mistake: Misconception, number: int) -> list[Any]:
+        """The mistake's answer, or none: on some cases a mistake cannot even run."""
+        try:
+            return [self.exercise.canonical(_run(mistake.wrong, self.cases[number]))]
+        except (ArithmeticError, RuntimeError, ValueError, IndexError):
+            return []
+
+
+@lru_cache(maxsize=256)
+def answer_key(exercise: Exercise, seed: int) -> Key:
+    return Key(exercise, seed)
+
+
+def _copied(case: Case) -> Case:
+    """A copy that shares nothing with the case; `clone` is quicker for a tensor than `deepcopy`."""
+    return {name: x.clone() if isinstance(x, Tensor) else copy.deepcopy(x) for name, x in case.items()}
+
+
 def _run(fn: Function, case: Case) -> Any:
     """Arguments go by position, so that a parameter may have another name; a copy, so that a case is never changed."""
     with torch.device("cpu"):
-        return fn(*copy.deepcopy(list(case.values())))
+        return fn(*_copied(case).values())
 
 
 def _error(fn: Function, case: Case) -> BaseException | None:
@@ -140,21 +171,29 @@ def _error(fn: Function, case: Case) -> BaseException | None:
     return None
 
 
-def _call(fn: Function, case: Case) -> tuple[Any, str]:
+def _call(fn: Function, case: Case, which: str) -> tuple[Any, str]:
     """The answer of `fn`, or what went wrong while it ran."""
-    given = copy.deepcopy(case)
+    given = _copied(case)
     try:
         with torch.device("cpu"):
             answer = fn(*given.values())
     except NotImplementedError:
-        return None, "Not written yet."
+        return None, UNWRITTEN
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a student's function may even call exit()
-        return None, f"It did not run: {type(error).__name__}: {error}{_hint(error, case)}"
+        said = f"It did not run on {which}: {type(error).__name__}: {error}".rstrip(".")
+        return None, f"{said}.{_hint(error, case) or _inputs(case)}"
     if names := changed(case, given):
         return None, f"It changed its input {names}: work on a copy, the caller still needs it."
     return answer, ""
+
+
+def _inputs(case: Case) -> str:
+    """Shapes of the tensors, where there are any; numbers as they are."""
+    shapes = {name: tuple(x.shape) for name, x in case.items() if isinstance(x, Tensor)}
+    plain = {name: x for name, x in case.items() if isinstance(x, int | float | str)}
+    return f" Its inputs: {', '.join(f'{name} {x}' for name, x in (shapes | plain).items())}." if shapes else ""
 
 
 def _hint(error: BaseException, case: Case) -> str:
@@ -164,14 +203,7 @@ def _hint(error: BaseException, case: Case) -> str:
             continue
         empty = [str(key) for key, kept in value.items() if kept is None]
         if isinstance(error, KeyError) and str(error) not in map(repr, value):
-            return f". In this case {name} has only: {', '.join(map(str, value))}."
+            return f" In this case {name} has only: {', '.join(map(str, value))}."
         if isinstance(error, TypeError) and "NoneType" in str(error) and empty:
-            return f". In this case {name} has None for: {', '.join(empty)}."
+            return f" In this case {name} has None for: {', '.join(empty)}."
     return ""
-
-
-def _matches(mistake: Misconception, canonical: Callable[[Any], Any], case: Case, answer: Any) -> bool:
-    try:
-        return same(answer, canonical(_run(mistake.wrong, case)))
-    except (ArithmeticError, RuntimeError, ValueError, IndexError):
-        return False  # the mistake cannot even run on this case

@@ -191,8 +191,7 @@ def routing_figure(routed: RoutedToken) -> Figure:
     for expert, x in places.items():
         axes.bar(x, routed.scores[expert], width=0.6, color=routed.colour(expert))
         if routed.is_biased(expert):
-            outline = dict(edgecolor=BIASED, linestyle="--", linewidth=2)
-            axes.bar(x, routed.biased[expert], width=0.75, fill=False, **outline)
+            axes.bar(x, routed.biased[expert], width=0.75, fill=False, edgecolor=BIASED, linestyle="--", linewidth=2)
         mark, bold = routed.mark(expert), "bold" if expert in routed.gates else "normal"
         axes.annotate(
             mark, (x, max(routed.height(expert), 0)), (0, 3), textcoords="offset points", ha="center", fontsize=9,

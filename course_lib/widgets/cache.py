@@ -1,5 +1,7 @@
 """The cache explorer: who fits on one GPU."""
 
+import operator
+import reprlib
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, cast
@@ -7,7 +9,7 @@ from typing import Any, cast
 import ipywidgets as widgets
 
 from course_lib.accounting import serving
-from course_lib.config import published, published_names
+from course_lib.config import ModelConfig, published, published_names
 from course_lib.figures.cache import CacheBars, cache_svg
 
 MODELS = ("deepseek-v3", "deepseek-v2-lite", "llama-3-8b", "llama-3.1-405b", "deepseek-llm-67b", "llama-2-7b")
@@ -62,11 +64,25 @@ class CacheExplorer(widgets.VBox):
             (config, serving(
                 config, context=context, users=users, memory_bytes=memory * 1e9, bytes_per_element=bytes_per_element,
                 bytes_per_weight=2 if self.weights.value else 0,
-                elements=None if self.elements is None else int(self.elements(asdict(config))),
+                elements=self._count(config),
             ))
             for config in map(published, self.models.value)
         ]  # fmt: skip
         return CacheBars(rows, context=context, users=users, memory=memory)
+
+    def _count(self, config: ModelConfig) -> int | None:
+        """What `elements` says of the model; None where the course counts."""
+        if self.elements is None:
+            return None
+        answer = self.elements(asdict(config))
+        try:
+            count = operator.index(cast(Any, answer))
+        except (TypeError, RuntimeError):
+            count = 0
+        if count < 1:
+            name = getattr(self.elements, "__name__", "count")
+            raise ValueError(f"your {name} gave {reprlib.repr(answer)} for {config.name}; wanted a positive integer")
+        return count
 
     def _draw(self, change: Any = None) -> None:
         self.picture.value = cache_svg(self.bars)

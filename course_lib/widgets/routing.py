@@ -1,6 +1,7 @@
 """The routing explorer: one token at a time before a router."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import ipywidgets as widgets
@@ -29,17 +30,19 @@ class RoutingExplorer(widgets.VBox):
         self.token = self._slider("token", 0, 0, len(tokens) - 1)
         self.top_k = self._slider("experts chosen", min(4, experts), 1, min(8, experts))
         self.n_group = widgets.Dropdown(
-            options=sizes, value=4 if 4 in sizes else 1, description="groups", style=WIDE, layout={"width": "200px"}
+            options=sizes, value=4 if 4 in sizes else 1, description="groups", style=WIDE, layout={"width": "220px"}
         )
         self.topk_group = self._slider("open groups", 2 if 4 in sizes else 1, 1, min(8, experts))
-        self.scoring = widgets.ToggleButtons(options=list(BIAS), description="affinity", style={"button_width": "90px"})
+        self.scoring = widgets.Dropdown(
+            options=list(BIAS), description="affinity", style=WIDE, layout={"width": "220px"}
+        )
         self.expert = self._slider("biased expert", 0, 0, experts - 1)
         self.bias = widgets.FloatSlider(
             value=0, min=-BIAS["sigmoid"], max=BIAS["sigmoid"], step=0.01, description="bias", style=WIDE, layout=LONG
         )
         self.picture = widgets.HTML()
-        left = widgets.VBox([self.token, self.top_k, self.topk_group, self.n_group])
-        right = widgets.VBox([self.scoring, self.expert, self.bias])
+        left = widgets.VBox([self.token, self.top_k, self.topk_group])
+        right = widgets.VBox([self.expert, self.bias, widgets.HBox([self.n_group, self.scoring])])
         super().__init__([widgets.HBox([left, right]), self.picture])
         self.scoring.observe(self._fit_bias, names="value")
         for control in (
@@ -62,9 +65,10 @@ class RoutingExplorer(widgets.VBox):
         scores = everyone[position, None]
         bias = scores.new_zeros(scores.shape[1])
         bias[cast(int, self.expert.value)] = cast(float, self.bias.value)
-        groups = {"bias": bias, "n_group": n_group, "topk_group": topk_group}
-        chosen = choose_experts(scores, top_k, **groups)
-        open_experts = choose_experts(scores, topk_group * (scores.shape[1] // n_group), **groups)  # all that are open
+        choose = partial(choose_experts, scores, bias=bias)
+        chosen = choose(top_k, n_group=n_group, topk_group=topk_group)
+        size = scores.shape[1] // n_group
+        open_experts = choose(topk_group * size, n_group=n_group, topk_group=topk_group)  # as many as can be chosen
         gates = gate_weights(scores, chosen, normalise=True, scale=self.scale)
         return RoutedToken(
             tokens=self.tokens,
@@ -73,7 +77,7 @@ class RoutingExplorer(widgets.VBox):
             biased=(scores + bias)[0].tolist(),
             n_group=n_group,
             open_experts=frozenset(open_experts[0].tolist()),
-            best=frozenset(choose_experts(scores, top_k, bias=bias)[0].tolist()),
+            best=frozenset(choose(top_k)[0].tolist()),
             gates=dict(zip(chosen[0].tolist(), gates[0].tolist(), strict=True)),
             limits=(min(everyone.min().item() - BIAS[scoring], 0), everyone.max().item() + BIAS[scoring]),
         )

@@ -1,0 +1,153 @@
+"""Every graded notebook: its release comes from its source, earns nothing, and comes to life with the solutions."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nbformat import NotebookNode
+
+from course_grader import release
+from course_lib.exercises import BANK
+from tests.graded import (
+    DISTRUSTED,
+    WAITING,
+    all_printed,
+    by_id,
+    code_cells,
+    printed,
+    prose,
+    read,
+    run,
+    secrets,
+    solved,
+    unsolved,
+    verdicts,
+    with_bodies,
+)
+from tests.notebook_rules import cell_problems, shown_without_text
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_LINES = 20
+
+
+@pytest.fixture(params=release.sources())
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def path(name: str) -> Path:
+    return release.sources()[name]
+
+
+@pytest.fixture
+def source(path: Path) -> NotebookNode:
+    return read(path)
+
+
+# The source ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_exercise_has_one_solution_and_then_its_check(name: str, source: NotebookNode) -> None:
+    solutions, checks = by_id(source, "solution"), by_id(source, "grade")
+    assert list(solutions) == list(BANK[name])
+    assert list(checks) == [f"check_{exercise}" for exercise in BANK[name]]
+    for exercise in BANK[name].values():
+        cell, locked = solutions[exercise.name], checks[f"check_{exercise.name}"]
+        assert re.search(rf"^def {exercise.name}\(", cell.source, re.MULTILINE)
+        assert [cell.source.count(f"### {end} SOLUTION") for end in ("BEGIN", "END")] == [1, 1]
+        assert locked.source == f"check({exercise.name})"
+        assert locked.metadata.nbgrader.locked and locked.metadata.nbgrader.points == exercise.points
+        assert source.cells.index(locked) == source.cells.index(cell) + 1
+
+
+def test_the_page_keeps_the_rules(source: NotebookNode) -> None:
+    problems = [
+        problem for cell in source.cells for problem in cell_problems(cell) if "lines, more than" not in problem
+    ]
+    assert problems == []
+    assert list(shown_without_text(source)) == []
+    code = code_cells(source)
+    assert max(len(cell.source.splitlines()) for cell in code) <= MAX_LINES
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "stored as it ran"
+    assert code[0].source == (ROOT / "notebooks/source/bootstrap.txt").read_text(encoding="utf-8").rstrip()
+
+
+def test_links_lead_somewhere(path: Path, source: NotebookNode) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)\)", prose(source))
+    assert links
+    for folder in (path.parent, release.target(path).parent):
+        assert [link for link in links if not (folder / link).exists()] == []
+
+
+def test_points_add_up_as_the_page_says(name: str, source: NotebookNode) -> None:
+    exercises = BANK[name].values()
+    assert f"{sum(exercise.points for exercise in exercises):g} points" in source.cells[0].source
+    for exercise in exercises:
+        assert f"| `{exercise.name}` | {exercise.points:g} |" in source.cells[0].source
+
+
+def test_the_solutions_earn_everything_and_bring_the_page_to_life(name: str) -> None:
+    for exercise, said in verdicts(solved(name)).items():
+        points = f"{BANK[name][exercise].points:g}"
+        assert said.startswith(f"{exercise}: ✓ {points} of {points} points."), said
+    said = all_printed(solved(name))
+    assert not any(words in said for words in (WAITING, DISTRUSTED, "stopped"))
+
+
+# The release ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_release_is_what_the_source_gives(path: Path) -> None:
+    assert not release.stale(path), "run: python3 course.py release"
+    assert release.released(path) == release.released(path)
+
+
+def test_no_solution_is_in_the_release(path: Path, source: NotebookNode) -> None:
+    notebook = read(release.target(path))
+    text = "\n".join(cell.source for cell in notebook.cells)
+    lines = list(secrets(source))
+    assert len(lines) > 30
+    assert [line for line in lines if line in text] == []
+    assert "SOLUTION" not in text
+    assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+def test_every_unwritten_function_says_so_and_raises_nothing_else(name: str, path: Path) -> None:
+    for exercise, cell in by_id(read(release.target(path)), "solution").items():
+        names: dict[str, Any] = {"torch": torch}
+        exec(cell.source, names)
+        for case in BANK[name][exercise].cases(0):
+            with pytest.raises(NotImplementedError):
+                names[exercise](*case.values())
+
+
+def needy(notebook: NotebookNode) -> list[NotebookNode]:
+    """Cells that need the student's functions."""
+    return [cell for cell in code_cells(notebook) if "when_written(" in cell.source]
+
+
+def test_the_release_runs_to_its_end_and_earns_nothing(name: str) -> None:
+    for exercise, said in verdicts(unsolved(name)).items():
+        assert said == f"{exercise}: ✗ 0 of {BANK[name][exercise].points:g} points. Not written yet.\n"
+    assert needy(unsolved(name))
+    assert [cell.source for cell in needy(unsolved(name)) if WAITING not in printed(cell)] == []
+    outputs = [output for cell in code_cells(unsolved(name)) for output in cell.outputs]
+    assert not any(output.get("name") == "stderr" for output in outputs)
+
+
+def test_nbgrader_will_find_locked_checks_and_open_solutions(path: Path) -> None:
+    notebook = read(release.target(path))
+    for cell in by_id(notebook, "grade").values():
+        assert cell.metadata.editable is False and cell.metadata.deletable is False
+        assert cell.metadata.nbgrader.checksum
+    for cell in by_id(notebook, "solution").values():
+        assert cell.metadata.get("editable", True) and cell.metadata.deletable is False
+
+
+def test_wrong_functions_do_not_stop_the_page(name: str, source: NotebookNode) -> None:
+    done = run(with_bodies(source, **dict.fromkeys(BANK[name], "return None")))
+    assert all("✗ 0 of" in said for said in verdicts(done).values())
+    assert [cell.source for cell in needy(done) if DISTRUSTED not in printed(cell)] == []
