@@ -32,11 +32,16 @@ slider.observe(draw, names="value")
 draw()
 VBox([slider, label])
 """
-WIDGETS = {
-    "bare slider and label": BARE,
-    "cache explorer": "from course_lib.widgets.cache import CacheExplorer\nCacheExplorer()",
-    "routing explorer": "from course_lib.widgets.routing import RoutingExplorer\nRoutingExplorer()",
-}
+CACHE = """
+from course_lib.widgets.cache import CacheExplorer
+CacheExplorer()
+"""
+ROUTING = """
+from course_lib.widgets.routing import RoutingExplorer
+import torch
+RoutingExplorer("experts", torch.randn(7, 64), 0.2 * torch.randn(16, 64))
+"""
+WIDGETS = {"bare slider and label": BARE, "cache explorer": CACHE, "routing explorer": ROUTING}
 PRESS = """async (key) => {
     const handle = document.activeElement, widget = handle.closest('.jp-OutputArea-output');
     const picture = () => widget.querySelector('svg[role=img]').getAttribute('aria-label');

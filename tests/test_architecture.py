@@ -16,7 +16,7 @@ FLOORS = [
     {"__main__", "runs"},
 ]
 WITHOUT_TORCH = {
-    "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "widgets",
+    "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour
 BESIDE = {

@@ -81,7 +81,8 @@ def skewed_load(generator: torch.Generator, e: int, least: int) -> Tensor:
 
 def violation_cases(seed: int) -> list[Case]:
     generator = torch.Generator().manual_seed(seed)
-    return [{"load": skewed_load(generator, e, least)} for e, least in ((7, 0), (10, 3))]
+    one_idle = torch.cat([torch.randint(10, 14, (7,), generator=generator), torch.tensor([2, 14])])
+    return [*({"load": skewed_load(generator, e, least)} for e, least in ((7, 0), (10, 3))), {"load": one_idle}]
 
 
 def spread(measure: Callable[[Tensor], Tensor]) -> Callable[[Tensor], float]:
@@ -107,6 +108,10 @@ MAX_VIOLATION = Exercise(
         Misconception(
             "This matches (mean - min)/mean, the idlest expert: the busiest is asked for.",
             spread(lambda load: (load.mean() - load.min()) / load.mean()),
+        ),
+        Misconception(
+            "This matches the largest distance from the mean on either side: the busiest expert is asked for.",
+            spread(lambda load: (load - load.mean()).abs().max() / load.mean()),
         ),
         Misconception(
             "This matches a division by the maximum: divide by the mean.",
@@ -151,15 +156,14 @@ def update_bias(bias: Tensor, load: Tensor, speed: float) -> Tensor:
 
 
 def bias_cases(seed: int) -> list[Case]:
+    """The last mean is no whole number: experts with 12 tokens lie below it, those with 13 above."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        {
-            "bias": torch.randn(e, dtype=torch.float64, generator=generator),
-            "load": skewed_load(generator, e, least),
-            "speed": speed,
-        }
-        for e, least, speed in ((9, 0, 0.05), (12, 2, 0.02))
-    ]
+    cases = []
+    for e, least, speed, more in ((9, 0, 0.05, 0), (12, 2, 0.02, 0), (11, 1, 0.03, 5)):
+        load = skewed_load(generator, e, least)
+        load[load.argmax()] += more
+        cases.append({"bias": torch.randn(e, dtype=torch.float64, generator=generator), "load": load, "speed": speed})
+    return cases
 
 
 def stepped(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, float], Tensor]:
@@ -169,6 +173,7 @@ def stepped(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, float
 
 PROPORTIONAL = "This matches a step in proportion to the load: it is `speed` up or down, whatever the distance"
 AT_THE_MEAN = "This matches a step for an expert exactly at the mean too: that one keeps its bias."
+ROUNDED = "This matches a mean rounded to whole tokens: compare with the mean as it is."
 MEDIAN = "This matches a comparison with the median: most experts lie below the mean here, so use the mean."
 
 UPDATE_BIAS = Exercise(
@@ -202,6 +207,8 @@ UPDATE_BIAS = Exercise(
             "This matches a mean over the used experts alone: one without a token counts too.",
             stepped(lambda load: (load[load > 0].mean() - load).sign()),
         ),
+        Misconception(ROUNDED, stepped(lambda load: (load.mean().floor() - load).sign())),
+        Misconception(ROUNDED, stepped(lambda load: (load.mean().ceil() - load).sign())),
         Misconception(AT_THE_MEAN, stepped(lambda load: 2.0 * (load <= load.mean()) - 1)),
         Misconception(AT_THE_MEAN, stepped(lambda load: 2.0 * (load < load.mean()) - 1)),
         Misconception(

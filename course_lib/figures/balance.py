@@ -187,7 +187,7 @@ def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) 
 
     named = zip(chart.names, chart.groups, chart.colours, strict=False) if picture.loss else ()
     legend = "".join(
-        f'<tspan fill="{colour}" dx="10">{escape(name)} {group[-1, 0]:.2f}</tspan>' for name, group, colour in named
+        f'<tspan fill="{colour}" dx="10">{escape(name)}: {group[-1, 0]:.2f}</tspan>' for name, group, colour in named
     )
     parts = [
         f'<text x="{CHARTS}" y="{top - 5:.0f}"><tspan font-weight="bold">{chart.title}</tspan>{legend}</text>',

@@ -6,9 +6,10 @@ from typing import Any, cast
 
 import ipywidgets as widgets
 from jaxtyping import Float
+from torch import Tensor
 
 from course_lib.figures.routing import RoutedToken, problem_svg, routing_svg
-from course_lib.routing import Tensor, affinities, choose_experts, gate_weights
+from course_lib.routing import affinities, choose_experts, gate_weights
 
 BIAS = {"sigmoid": 0.3, "softmax": 0.1}  # how far the slider goes: about the spread of such affinities
 WIDE = {"description_width": "110px"}
