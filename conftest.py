@@ -16,7 +16,7 @@ import tests.typecheck  # noqa: F401  (the hook looks it up by name)
 
 # Before the first import of course_lib. Typer has its own types, config answers wrong ones with tested messages, the
 # grammar makes millions of small calls, and so do the exercises, whose annotations name no shapes.
-UNTYPED = {"__main__", "config", "config_json", "config_rules", "exercises", "grammar", "stories"}
+UNTYPED = {"__main__", "config", "config_json", "config_rules", "exercises", "grammar", "stories", "speculative"}
 MODULES = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "course_lib")])}
 install_import_hook(
     [f"course_lib.{name}" for name in sorted(MODULES - UNTYPED)],

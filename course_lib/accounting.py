@@ -66,6 +66,17 @@ def parameters(config: ModelConfig) -> Parameters:
     return Parameters({name: part for name, part in parts.items() if part.total})
 
 
+def mtp_parameters(config: ModelConfig) -> int:
+    """Parameters of one MTP depth without the embedding and head that it shares. V3: 11 610 068 224."""
+    if not config.num_nextn_predict_layers:
+        raise ValueError(f"{config.name or 'this config'} has no MTP depth")
+    d = config.hidden_size
+    attention = sum((_mla(config) if config.is_mla else _attention(config)).values())
+    parts = _feed_forward(config)
+    kinds = ("gate", "shared_experts", "routed_experts") if config.is_moe(config.num_hidden_layers) else ("dense_ffn",)
+    return attention + sum(parts[kind].each for kind in kinds) + 2 * d * d + 5 * d
+
+
 def cache_elements(config: ModelConfig) -> int:
     """Numbers cached per token, all layers, MTP layers not counted. V3: 61 x (512 + 64) = 35,136."""
     return config.num_hidden_layers * cache_width(config)

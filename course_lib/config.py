@@ -75,7 +75,9 @@ class ModelConfig:
     norm_topk_prob: bool = False
     routed_scaling_factor: float = 1.0
 
-    num_nextn_predict_layers: int = 0  # depths of Multi-Token Prediction, outside num_hidden_layers
+    num_nextn_predict_layers: int = 0  # D, depths of Multi-Token Prediction, outside num_hidden_layers
+    mtp_hidden_states_first: bool = True  # in the projection, as in the report; released weights: the embedding first
+    mtp_normed_hidden: bool = True  # depths read hidden states after the norm before the head, as serving code does
 
     max_position_embeddings: int = 4096
     rope_theta: float = 10000.0

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+V3: dict[str, Any] = {
+    "scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True, "mtp_hidden_states_first": False,
+}  # fmt: skip
 # What an architecture fixes in code, so that its config.json need not say it.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "deepseek": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
     "deepseek_v2": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
-    "deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True},
-    "kimi_k2": {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True},
+    "deepseek_v3": V3,
+    "kimi_k2": V3,
     "llama": {},
     "mistral": {},
     "mixtral": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": True},

@@ -3,27 +3,11 @@
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from course_lib.attention import Attention
-from course_lib.cache import Cache, LayerCache
+from course_lib.block import Block
+from course_lib.cache import Cache
 from course_lib.config import ModelConfig
-from course_lib.mla import MLA
-from course_lib.moe import MoE, SwiGLU
+from course_lib.mtp import MTPModule
 from course_lib.weights import copy_from_transformers
-
-
-class Block(nn.Module):
-    """Attention, then feed-forward; each reads a normed copy of the residual stream and adds to it."""
-
-    def __init__(self, config: ModelConfig, layer: int):
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.attention = MLA(config) if config.is_mla else Attention(config)
-        self.ffn_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.ffn = MoE(config) if config.is_moe(layer) else SwiGLU(config.hidden_size, config.intermediate_size)
-
-    def forward(self, x: Float[Tensor, "b s d"], cache: LayerCache | None = None) -> Float[Tensor, "b s d"]:
-        x = x + self.attention(self.attention_norm(x), cache)
-        return x + self.ffn(self.ffn_norm(x))
 
 
 class MiniDeepSeek(nn.Module):
@@ -36,6 +20,8 @@ class MiniDeepSeek(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        depths = range(1, config.num_nextn_predict_layers + 1)
+        self.mtp = nn.ModuleList(MTPModule(config, depth) for depth in depths)
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=config.initializer_range)
@@ -44,6 +30,10 @@ class MiniDeepSeek(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "b s"], cache: Cache | None = None) -> Float[Tensor, "b s z"]:
         """Logits of each next token. With a `cache`, `tokens` follow those already in it, and join them."""
+        return self.head(self.norm(self.hidden_states(tokens, cache)))
+
+    def hidden_states(self, tokens: Int[Tensor, "b s"], cache: Cache | None = None) -> Float[Tensor, "b s d"]:
+        """What the last block hands on, before the norm that stands before the head."""
         layers = list(cache) if cache is not None else [None] * len(self.blocks)
         if len(layers) != len(self.blocks):
             raise ValueError(
@@ -52,13 +42,26 @@ class MiniDeepSeek(nn.Module):
         x = self.embedding(tokens)
         for block, layer in zip(self.blocks, layers, strict=True):
             x = block(x, layer)
-        return self.head(self.norm(x))
+        return x
+
+    def predict_ahead(self, tokens: Int[Tensor, "b s"]) -> list[Float[Tensor, "b _ z"]]:
+        """Logits of the next token, then of each MTP depth k: row i is of token i+k+1, so k rows fewer."""
+        x = self.hidden_states(tokens)
+        normed = self.norm(x)
+        logits, state = [self.head(normed)], normed if self.config.mtp_normed_hidden else x
+        for depth, module in enumerate(self.mtp, 1):
+            state, for_head = module(state[:, :-1], self.embedding(tokens[:, depth:]))
+            logits.append(self.head(for_head))
+        return logits
 
     def new_cache(self, capacity: int = 0) -> Cache:
         """An empty cache; `capacity` reserves room for that many tokens."""
         return Cache(self.config.num_hidden_layers, capacity)
 
-    def load_transformers(self, hf_model: nn.Module) -> "MiniDeepSeek":
-        """Take the weights of a `transformers` DeepSeek V2/V3, Llama, Mistral or Qwen2 model of the same config."""
-        copy_from_transformers(self, self.config, hf_model)
+    def load_transformers(self, hf_model: nn.Module, hf_mtp: nn.Module | None = None) -> "MiniDeepSeek":
+        """Take the weights of a `transformers` DeepSeek V2/V3, Llama, Mistral or Qwen2 model of the same config.
+
+        MTP weights come from its MtpModel; without one our modules keep theirs, and a warning says so.
+        """
+        copy_from_transformers(self, self.config, hf_model, hf_mtp)
         return self

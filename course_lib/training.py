@@ -168,19 +168,21 @@ class Training:
         with recorded_routing(self.model) as routings:
             logits = self._forward(batch[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        load = _loads(routings, self.model.config.n_routed_experts)
+        mean = loss.detach() / self._processes
+        if self._processes > 1:
+            dist.all_reduce(load)
+            dist.all_reduce(mean)
+        before, after = self._biases(load)  # may be a student's function: if it fails, nothing has moved yet
         (loss + self._balance_loss(routings, len(batch))).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        load = _loads(routings, self.model.config.n_routed_experts)
-        mean = loss.detach() / self._processes
-        if self._processes > 1:
-            dist.all_reduce(load)
-            dist.all_reduce(mean)
-        biases = self._move_biases(load)
-        return Step(mean.item(), recipe.rate(self.step), norm.item(), time.perf_counter() - began, load.cpu(), biases)
+        for bias, moved in after:
+            bias.copy_(moved)
+        return Step(mean.item(), recipe.rate(self.step), norm.item(), time.perf_counter() - began, load.cpu(), before)
 
     def _balance_loss(self, routings: list[Routing], b: int) -> Tensor | float:
         total: Tensor | float = 0.0
@@ -192,15 +194,14 @@ class Training:
                 total = total + expert_balance_loss(scores, indices, self.recipe.expert_alpha)
         return total
 
-    @torch.no_grad()
-    def _move_biases(self, load: Int[Tensor, "layer e"]) -> Float[Tensor, "layer e"]:
-        """Biases answer the load of the whole batch; those that led to it are returned."""
-        before = torch.zeros(load.shape)
+    def _biases(self, load: Int[Tensor, "layer e"]) -> tuple[Float[Tensor, "layer e"], list[tuple[Tensor, Tensor]]]:
+        """Those that led to this load, and each with what it becomes in answer."""
+        before, after = torch.zeros(load.shape), []
         for layer, router in enumerate(self.routers):
             if router.bias is not None:
                 before[layer] = router.bias
-                router.bias.copy_(self.update_bias(router.bias, load[layer], self.recipe.bias_speed))
-        return before
+                after.append((router.bias, self.update_bias(router.bias, load[layer], self.recipe.bias_speed)))
+        return before, after
 
 
 @torch.no_grad()

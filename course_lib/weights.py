@@ -1,5 +1,6 @@
 """Weights from `transformers` models: which of their names is which of ours."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,14 @@ _NAMES = {
     "kv_a_proj_with_mqa": "kv_down",
     "kv_a_layernorm": "latent_norm",
 }
+_MTP_NAMES = {
+    "layers.": "mtp.",
+    "enorm": "embedding_norm",
+    "hnorm": "hidden_norm",
+    "eh_proj": "proj",
+    "mtp_block": "block",
+    "post_norm": "norm",
+}
 
 
 # What changes a forward pass without changing a shape
@@ -42,8 +51,8 @@ _MUST_AGREE = (
 )  # fmt: skip
 
 
-def copy_from_transformers(model: nn.Module, config: ModelConfig, hf_model: Any) -> None:
-    """Copy every weight of `hf_model` into `model`, in the dtype and on the device of `model`.
+def copy_from_transformers(model: nn.Module, config: ModelConfig, hf_model: Any, hf_mtp: Any = None) -> None:
+    """Copy every weight of `hf_model`, and of its `hf_mtp`, into `model`, in the dtype and on the device of `model`.
 
     Raises:
         ValueError: the two differ in config or in any name or shape; nothing is copied then.
@@ -58,6 +67,13 @@ def copy_from_transformers(model: nn.Module, config: ModelConfig, hf_model: Any)
         raise ValueError("these are weights for another config: " + "; ".join(unlike))
     given = _translate(hf_model.state_dict(), config)
     wanted = model.state_dict()
+    if hf_mtp is not None:
+        shared = ("embed_tokens", "shared_head")  # the main model's
+        apart = {name: weight for name, weight in hf_mtp.state_dict().items() if not name.startswith(shared)}
+        given |= _translate(apart, config, _MTP_NAMES)
+    elif config.num_nextn_predict_layers:
+        warnings.warn("no MTP weights were given: the MTP modules keep theirs", stacklevel=3)
+        given |= {name: weight for name, weight in wanted.items() if name.startswith("mtp.")}
     differing = sorted(
         f"{name}: {tuple(given[name].shape) if name in given else 'absent'}, "
         f"wanted {tuple(wanted[name].shape) if name in wanted else 'none'}"
@@ -69,10 +85,12 @@ def copy_from_transformers(model: nn.Module, config: ModelConfig, hf_model: Any)
     model.load_state_dict(given)
 
 
-def _translate(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+def _translate(
+    weights: Mapping[str, Tensor], config: ModelConfig, more_names: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
     ours: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        for theirs, mine in _NAMES.items():
+        for theirs, mine in {**(more_names or {}), **_NAMES}.items():
             name = name.replace(theirs, mine)
         if name.endswith("kv_b_proj.weight"):  # one matrix there: per head, first n rows for keys, then v for values
             up = weight.unflatten(0, (config.num_attention_heads, -1))

@@ -1,14 +1,20 @@
 """Graded notebooks for tests: their cells by role, what they print, and how they run."""
 
 import copy
+import io
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+import matplotlib.pyplot as plt
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.utils import determine_grade
 
 from course_grader import release
 
@@ -49,6 +55,11 @@ def verdicts(notebook: NotebookNode) -> dict[str, str]:
     return {name.removeprefix("check_"): printed(cell) for name, cell in by_id(notebook, "grade").items()}
 
 
+def grades(notebook: NotebookNode) -> dict[str, tuple[float | None, float]]:
+    """Points by exercise as nbgrader reads them from a run: those earned, and all there are."""
+    return {name.removeprefix("check_"): determine_grade(cell) for name, cell in by_id(notebook, "grade").items()}
+
+
 def secrets(source: NotebookNode) -> Iterator[str]:
     """Lines of the solutions, but not those that any program has."""
     for cell in by_id(source, "solution").values():
@@ -60,6 +71,17 @@ def run(notebook: NotebookNode) -> NotebookNode:
     """Run to its end, in a folder of its own; a cell that raises stops it and fails."""
     with tempfile.TemporaryDirectory() as folder:
         return release.executed(copy.deepcopy(notebook), Path(folder))
+
+
+def said_here(notebook: NotebookNode) -> list[str]:
+    """What each code cell prints when the page runs in this process, which is quicker than in a kernel."""
+    names: dict[str, Any] = {}
+    said = []
+    for cell in code_cells(notebook):
+        with patch.object(plt, "show", lambda: plt.close()), redirect_stdout(io.StringIO()) as out:
+            exec(cell.source, names)
+        said.append(out.getvalue())
+    return said
 
 
 @cache  # several tests look at the same run

@@ -1,6 +1,7 @@
 """Attention, routing and experts written again with loops over tokens: shares no line with course_lib, only weights."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -143,3 +144,28 @@ def moe(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
             row = row + swiglu(token, layer.shared.gate.weight, layer.shared.up.weight, layer.shared.down.weight)
         rows.append(row)
     return torch.stack(rows)
+
+
+def mtp(
+    module: Any, config: ModelConfig, states: Tensor, embedding: Tensor, tokens: Tensor, depth: int
+) -> tuple[Tensor, Tensor]:
+    """Depth k, one position at a time up to attention (arXiv:2412.19437 eqs 21 to 23); states is (b, s, d)."""
+    eps, rows = config.rms_norm_eps, []
+    for b in range(len(states)):
+        joined = []
+        for i in range(states.shape[1] - 1):
+            hidden = rms_norm(module.hidden_norm, states[b, i], eps)
+            next_one = rms_norm(module.embedding_norm, embedding[tokens[b, i + depth]], eps)
+            pair = [hidden, next_one] if config.mtp_hidden_states_first else [next_one, hidden]
+            joined.append(linear(module.proj, torch.cat(pair)))
+        rows.append(torch.stack(joined))
+    x, block = torch.stack(rows), module.block
+    x = x + mla(block.attention, config, each(lambda y: rms_norm(block.attention_norm, y, eps), x))
+    normed = each(lambda y: rms_norm(block.ffn_norm, y, eps), x)
+    x = x + moe(block.ffn, config, normed.flatten(0, 1)).view_as(x)
+    for_head = each(lambda y: rms_norm(module.norm, y, eps), x)
+    return (for_head if config.mtp_normed_hidden else x), for_head
+
+
+def each(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.stack([torch.stack([function(y) for y in row]) for row in x])

@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"config", "config_json", "config_rules", "claims", "grammar", "stories"},
-    {"accounting", "rope", "routing", "cache", "doctor"},
-    {"attention", "mla", "moe"},
-    {"model", "weights", "corpus", "training", "checkpoint", "sweep", "experiments", "exercises"},
+    {"accounting", "rope", "routing", "speculative", "cache", "doctor"},
+    {"attention", "mla", "moe", "block", "mtp"},
+    {"model", "weights", "corpus", "generation", "training", "checkpoint", "sweep", "experiments", "exercises"},
     {"figures", "widgets"},
     {"__main__", "runs"},
 ]
@@ -21,8 +21,10 @@ WITHOUT_TORCH = {
 # within a floor, the few that may look at a neighbour
 BESIDE = {
     ("config", "config_json"), ("config", "config_rules"), ("config_rules", "config"),
-    ("mla", "attention"), ("model", "weights"), ("stories", "grammar"), ("widgets", "figures"),
-    ("training", "corpus"), ("training", "model"), ("checkpoint", "training"), ("__main__", "runs"),
+    ("mla", "attention"), ("block", "attention"), ("block", "mla"), ("block", "moe"), ("mtp", "block"),
+    ("model", "weights"), ("stories", "grammar"), ("widgets", "figures"),
+    ("training", "corpus"), ("training", "model"), ("checkpoint", "training"),
+    ("generation", "model"), ("__main__", "runs"),
     ("experiments", "corpus"), ("experiments", "model"), ("experiments", "training"), ("experiments", "sweep"),
 }  # fmt: skip
 

@@ -16,10 +16,11 @@ from tests.graded import (
     all_printed,
     by_id,
     code_cells,
+    grades,
     printed,
     prose,
     read,
-    run,
+    said_here,
     secrets,
     solved,
     unsolved,
@@ -92,7 +93,8 @@ def test_points_add_up_as_the_page_says(name: str, source: NotebookNode) -> None
 def test_the_solutions_earn_everything_and_bring_the_page_to_life(name: str) -> None:
     for exercise, said in verdicts(solved(name)).items():
         points = f"{BANK[name][exercise].points:g}"
-        assert said.startswith(f"{exercise}: ✓ {points} of {points} points."), said
+        assert said.startswith(f"{exercise}: ✓ {points} of {points} points. Right"), said
+    assert all(earned == of for earned, of in grades(solved(name)).values())
     said = all_printed(solved(name))
     assert not any(words in said for words in (WAITING, DISTRUSTED, "stopped"))
 
@@ -132,6 +134,7 @@ def needy(notebook: NotebookNode) -> list[NotebookNode]:
 def test_the_release_runs_to_its_end_and_earns_nothing(name: str) -> None:
     for exercise, said in verdicts(unsolved(name)).items():
         assert said == f"{exercise}: ✗ 0 of {BANK[name][exercise].points:g} points. Not written yet.\n"
+    assert {earned for earned, _ in grades(unsolved(name)).values()} == {0}
     assert needy(unsolved(name))
     assert [cell.source for cell in needy(unsolved(name)) if WAITING not in printed(cell)] == []
     outputs = [output for cell in code_cells(unsolved(name)) for output in cell.outputs]
@@ -147,7 +150,8 @@ def test_nbgrader_will_find_locked_checks_and_open_solutions(path: Path) -> None
         assert cell.metadata.get("editable", True) and cell.metadata.deletable is False
 
 
-def test_wrong_functions_do_not_stop_the_page(name: str, source: NotebookNode) -> None:
-    done = run(with_bodies(source, **dict.fromkeys(BANK[name], "return None")))
-    assert all("✗ 0 of" in said for said in verdicts(done).values())
-    assert [cell.source for cell in needy(done) if DISTRUSTED not in printed(cell)] == []
+def test_wrong_functions_do_not_stop_the_page_and_are_named(name: str, source: NotebookNode) -> None:
+    said = said_here(with_bodies(source, **dict.fromkeys(BANK[name], "return None")))
+    assert len([text for text in said if "✗ 0 of" in text]) == len(BANK[name])
+    remarks = [text for cell, text in zip(code_cells(source), said, strict=True) if cell in needy(source)]
+    assert [text for text in remarks if DISTRUSTED not in text] == []

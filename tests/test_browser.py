@@ -1,5 +1,6 @@
 """Widgets and graded cells answer the keyboard: JupyterLab, a kernel and Chromium, end to end."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,32 @@ def test_the_explorer_of_hw1_draws_the_count_of_its_solutions(lab: Lab, page: Pa
     press(explorer, picture, "ArrowRight")
     assert bar_widths(picture) > before
     screenshot(page, "hw1_mla_solved")
+    assert errors == []
+
+
+LAB = """
+from course_lib.widgets.balance import BalanceLab
+lab = BalanceLab(steps=40)
+lab
+"""
+
+
+def test_the_balance_lab_draws_while_it_trains_stops_and_goes_on(lab: Lab, page: Page, tmp_path: Path) -> None:
+    cells = [new_code_cell(LAB.strip()), new_code_cell("lab.run()")]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), tmp_path / "balance.ipynb")
+    errors = open_notebook(page, lab, tmp_path / "balance.ipynb")
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")  # and do not wait
+    widget, picture = drawing_widget(page)
+    expect(picture).to_have_attribute("aria-label", re.compile(r"^After \d+ of 40 steps: loss"), timeout=60_000)
+    screenshot(page, "balance_lab_running")
+    page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel').then(() => true)")
+    expect(widget).to_contain_text("Stopped after", timeout=20_000)
+    screenshot(page, "balance_lab_stopped")
+    show_cell(page, "lab.run()").locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    expect(widget).to_contain_text("Complete, 40 steps", timeout=60_000)
+    expect(picture).to_have_attribute("aria-label", re.compile("^After 40 of 40 steps"))
+    screenshot(page, "balance_lab_complete")
     assert errors == []
 
 

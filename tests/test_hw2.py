@@ -410,10 +410,13 @@ def test_loads_have_idle_experts_and_one_at_the_mean(seed: int) -> None:
     indices, experts = HW2["expert_load"].cases(seed)[0].values()
     assert indices.max() < experts - 1
     assert (HW2["moe_output"].cases(seed)[0]["indices"] < 6).all()
-    for case in (*HW2["update_bias"].cases(seed), *HW2["max_violation"].cases(seed)):
-        load = case["load"]
+    *skewed, between = (case["load"].double() for case in HW2["update_bias"].cases(seed))
+    *others, one_idle = (case["load"].double() for case in HW2["max_violation"].cases(seed))
+    for load in (*skewed, *others):
         assert load.sum() == 12 * len(load) and (load == 12).sum() == 1
         assert load.median() < 12 and load.min() >= 0
+    assert 12 < between.mean() < 13 and {12, 13} < set(between.tolist())
+    assert one_idle.mean() - one_idle.min() > one_idle.max() - one_idle.mean()
 
 
 # Models that we did not write ----------------------------------------------------------------------------------------
@@ -464,7 +467,7 @@ def test_routing_and_experts_are_those_of_transformers() -> None:
 def test_with_the_solutions_the_page_comes_to_life() -> None:
     said = all_printed(solved("hw2_moe"))
     assert "your layer and the course's make the same: True" in said
-    assert "MaxVio of the last 20 steps is under a third of that of the first 20: True" in said
+    assert "MaxVio of the last 20 steps is under half of that of the first 20: True" in said
     assert "you count 671B, 37.6B active, 36.6B without the embedding" in said
 
 

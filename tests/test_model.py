@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.accounting import cache_bytes, parameters
+from course_lib.accounting import cache_bytes, mtp_parameters, parameters
 from course_lib.config import ModelConfig, published, published_names
 from course_lib.model import MiniDeepSeek
 from tests.conftest import tiny_heads, tiny_mla, tiny_moe
@@ -23,7 +23,11 @@ def test_the_model_has_exactly_the_parameters_that_accounting_counts(config: Mod
     with torch.device("meta"):
         model = MiniDeepSeek(config)
     tied = config.vocab_size * config.hidden_size if config.tie_word_embeddings else 0  # named twice in a checkpoint
-    assert sum(weight.numel() for weight in model.state_dict().values()) == parameters(config).total + tied
+    sizes = {name: weight.numel() for name, weight in model.state_dict().items()}
+    ahead = sum(size for name, size in sizes.items() if name.startswith("mtp."))
+    assert sum(sizes.values()) - ahead == parameters(config).total + tied
+    depths = config.num_nextn_predict_layers
+    assert ahead == (depths * mtp_parameters(config) if depths else 0)
 
 
 @pytest.mark.parametrize("config", [tiny_mla(), tiny_heads(2), tiny_moe()], ids=["mla", "gqa", "experts"])

@@ -35,7 +35,7 @@ SIZES: dict[str, Any] = {
 LATENT: dict[str, Any] = {
     "kv_lora_rank": 14, "qk_nope_head_dim": 8, "qk_rope_head_dim": 6, "v_head_dim": 10, "num_key_value_heads": 5,
     "first_k_dense_replace": 3, "n_routed_experts": 12, "num_experts_per_tok": 3, "n_group": 4, "topk_group": 2,
-    "moe_intermediate_size": 9, "n_shared_experts": 2, "routed_scaling_factor": 1.7,
+    "moe_intermediate_size": 9, "n_shared_experts": 2, "routed_scaling_factor": 1.7, "num_nextn_predict_layers": 0,
 }  # fmt: skip
 PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 500.0}
 YARN: dict[str, Any] = {

@@ -115,6 +115,17 @@ def test_an_interrupt_waits_for_the_step_to_be_whole(text: Corpus) -> None:
     assert_identical(halting, through)
 
 
+def test_a_bias_rule_that_fails_leaves_the_training_where_it_was(text: Corpus) -> None:
+    through, failing = training(text), training(text)
+    list(through.run())
+    right, failing.update_bias = failing.update_bias, lambda *_: torch.ones(1) / 0 + "no number"
+    with pytest.raises(TypeError):
+        list(failing.run())
+    failing.update_bias = right
+    list(failing.run())
+    assert_identical(failing, through)
+
+
 def test_a_checkpoint_goes_on_to_the_bit(text: Corpus, tmp_path: Path) -> None:
     through, halting = training(text), training(text)
     list(through.run())

@@ -88,12 +88,16 @@ class Chart:
 
     title: str
     groups: Sequence[Lines]
-    low: float
-    high: float
+    ends: tuple[float, float]  # of the axis, which goes on a little for the words
     mark: float | None = None  # dashed, with words
     words: str = ""
     names: Sequence[str] = ()  # of the groups, where the chart is to say them
     colours: Sequence[str] = LAYERS
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        low, high = self.ends
+        return low * 1.1, high + 0.3 * (high - low)
 
 
 def charts(picture: BalancePicture) -> list[Chart]:
@@ -110,14 +114,14 @@ def charts(picture: BalancePicture) -> list[Chart]:
     reach = max(float(np.abs(bias).max(initial=0)), 0.01)
     return [
         Chart(
-            "MaxVio", [violation[:, [i]] for i in layers], 0, 1.1 * max(picture.worst, 1), picture.worst,
-            f"worst: {picture.worst:.3g}, all tokens to the same {picture.top_k}", picture.layers,
+            "MaxVio", [violation[:, [i]] for i in layers], (0, max(picture.worst, 1)), picture.worst,
+            f"worst: {picture.worst:.3g}, one expert has every token", picture.layers,
         ),
         Chart(
-            "loss [nats per byte]", [loss[:, None]], 0, 1.1 * max(6, float(loss.max(initial=0))), picture.floor,
+            "loss [nats per byte]", [loss[:, None]], (0, max(6, float(loss.max(initial=0)))), picture.floor,
             "" if picture.floor is None else f"floor of the text: {picture.floor:.2f}", colours=("#888888",),
         ),
-        Chart("balance biases, one line an expert", [bias[:, i] for i in layers], -1.1 * reach, 1.1 * reach, 0, ""),
+        Chart("balance biases, one line an expert", [bias[:, i] for i in layers], (-reach, reach), 0),
     ]  # fmt: skip
 
 
@@ -182,8 +186,10 @@ def _legend() -> list[str]:
 
 
 def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) -> list[str]:
+    low, high = chart.limits
+
     def y(value: float) -> float:
-        return top + height * (chart.high - value) / (chart.high - chart.low)
+        return top + height * (high - value) / (high - low)
 
     named = zip(chart.names, chart.groups, chart.colours, strict=False) if picture.loss else ()
     legend = "".join(
@@ -192,10 +198,7 @@ def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) 
     parts = [
         f'<text x="{CHARTS}" y="{top - 5:.0f}"><tspan font-weight="bold">{chart.title}</tspan>{legend}</text>',
         f'<rect x="{CHARTS}" y="{top:.1f}" width="{CHART}" height="{height:.1f}" fill="none" stroke="#888"/>',
-        *(
-            f'<text x="{CHARTS - 5}" y="{at:.0f}" text-anchor="end">{value:.2g}</text>'
-            for at, value in ((top + 10, chart.high / 1.1), (top + height, chart.low / 1.1))
-        ),
+        *(f'<text x="{CHARTS - 5}" y="{y(end) + 4:.0f}" text-anchor="end">{end:.2g}</text>' for end in chart.ends),
     ]
     for group, colour in zip(chart.groups, chart.colours, strict=False):
         edges = picture.edges(len(group))
@@ -205,11 +208,10 @@ def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) 
         width = 1 if group.shape[1] > 1 else 2
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>')
     if chart.mark is not None:
-        at, below = y(chart.mark), chart.mark > (chart.low + chart.high) / 2
+        at = y(chart.mark)
         parts += [
             f'<path d="M{CHARTS} {at:.1f}h{CHART}" stroke="currentColor" stroke-dasharray="5 4"/>',
-            f'<text x="{CHARTS + CHART - 4}" y="{at + (13 if below else -5):.1f}" text-anchor="end" style="{HALO}">'
-            f"{chart.words}</text>",
+            f'<text x="{CHARTS + CHART - 4}" y="{at - 5:.1f}" text-anchor="end" style="{HALO}">{chart.words}</text>',
         ]
     return parts
 
@@ -227,7 +229,8 @@ def balance_figure(picture: BalancePicture) -> Figure:
 def _draw_loads(picture: BalancePicture, panels: list[Axes]) -> None:
     colours, norm = ListedColormap(list(CLASSES)), BoundaryNorm([0, *BOUNDS, np.inf], len(CLASSES))
     for layer, (axes, name) in enumerate(zip(panels, picture.layers, strict=True)):
-        axes.set(title=f"{name}: load of its experts", ylabel="expert", xlim=(0, picture.steps))
+        axes.set_title(f"{name}: load of its experts", loc="left", fontsize=11)
+        axes.set(ylabel="expert", xlim=(0, picture.steps))
         axes.set_ylim(picture.experts, 0)
         if picture.loss:
             shares = picture.shares[:, layer].T
@@ -245,17 +248,19 @@ def _draw_loads(picture: BalancePicture, panels: list[Axes]) -> None:
 
 
 def _draw_chart(picture: BalancePicture, chart: Chart, axes: Axes) -> None:
-    axes.set(title=chart.title, xlim=(0, picture.steps), ylim=(chart.low, chart.high))
+    axes.set(xlim=(0, picture.steps), ylim=chart.limits)
+    axes.set_title(chart.title, loc="left", fontsize=11)
     for group, colour in zip(chart.groups, chart.colours, strict=False):
         edges = picture.edges(len(group))
         axes.plot((edges[1:] + edges[:-1]) / 2, group, color=colour, linewidth=0.7 if group.shape[1] > 1 else 1.8)
     if chart.mark is not None:
         axes.axhline(chart.mark, color="black", linestyle="--", linewidth=0.8)
         axes.annotate(
-            chart.words, (picture.steps, chart.mark), (-4, -11 if chart.mark > chart.high / 2 else 4),
+            chart.words, (picture.steps, chart.mark), (-4, 4),
             textcoords="offset points", ha="right", fontsize=8,
         )  # fmt: skip
     if chart.names:
-        axes.legend(axes.lines[: len(chart.names)], chart.names, loc="center right", fontsize=8)
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "ncols": len(chart.names), "frameon": False}
+        axes.legend(axes.lines[: len(chart.names)], chart.names, fontsize=8, **place)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

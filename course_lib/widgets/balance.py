@@ -29,6 +29,7 @@ BALANCE = {"nothing": "nothing", "a loss": "loss", "a bias": "bias", "both": "bo
 SMALL_TO_LARGE = [0.0001, 0.001, 0.01, 0.1]
 MOST_STEPS = 400  # about a minute on 2 cores
 DRAW_EVERY = 4  # steps
+STOP = "Interrupt the kernel (■) to stop."
 STORIES = 1_000_000  # bytes: more than the longest training here reads
 WIDE = {"description_width": "120px"}
 
@@ -137,9 +138,10 @@ class BalanceLab(widgets.VBox):
         """The training that the controls ask for: the one under way, or a new one."""
         wanted = (self.settings, self.route, self.update_bias)
         if self.training is not None and wanted == self._trained:
+            self._say(f"Going on. {STOP}")
             return self.training
         done = f"Something was changed after {len(self.history.steps)} steps: this is a new training. "
-        self._say((done if self.training else "") + "Interrupt the kernel (■) to stop.")
+        self._say((done if self.training else "") + STOP)
         settings = self.settings
         try:
             config, recipe, text = settings.config, settings.recipe, _text(settings.text)
@@ -151,6 +153,7 @@ class BalanceLab(widgets.VBox):
         self.training = Training(model, text, recipe, update_bias=self.update_bias or routing.update_bias)
         self._trained = wanted
         self.progress.max = settings.steps
+        self._progress()
         return self.training
 
     def _train(self, training: Training) -> None:
@@ -188,13 +191,15 @@ class BalanceLab(widgets.VBox):
         balance = self.controls["balance"].value
         self.controls["alpha"].disabled = balance not in ("loss", "both")
         self.controls["speed"].disabled = balance not in ("bias", "both")
+        if self.training is None:  # what was trained stays in sight until the next run
+            self.progress.max = self.settings.steps
+            self._progress()
+            self._draw()
         self._say(self._next())
 
     def _forget(self, button: Any = None) -> None:
         self.training = self._trained = None
         self._changed()
-        self._progress()
-        self._draw()
 
     def _say(self, what: str) -> None:
         self.status.value = f'<div aria-live="polite" style="line-height:1.4">{what}</div>'

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 04 Load balancing: work for every expert
 #
-# *Read: 40 minutes. Runs: a minute or two on a CPU. Needs: PyTorch; [lesson 03](03_moe_routing.ipynb).*
+# *Read: 40 minutes. Runs: about a minute on a CPU. Needs: PyTorch and matrices; [lesson 03](03_moe_routing.ipynb).*
 #
 # A model with many experts learns to use a few. Nobody tells it to: the router likes some experts better from the first
 # step on, those learn, and the others never get the chance. This lesson lets that happen, and repairs it twice: with a
@@ -23,6 +23,7 @@
 # chooses 2. It trains for 100 steps on simple English stories, with 2,048 bytes a step, and nothing is done about balance.
 
 # %%
+# %matplotlib inline
 import matplotlib.pyplot as plt
 import torch
 
@@ -39,9 +40,8 @@ training = Training(model, text, Recipe(steps=100, learning_rate=5e-3))
 for _ in training.run():
     pass
 history, (e, k) = training.history, (model.config.n_routed_experts, model.config.num_experts_per_tok)
-print(
-    f"load (step, layer, expert): {tuple(history.load.shape)}; tokens given out in a step: {history.load[0, 0].sum()}"
-)
+print(f"load (step, layer, expert): {tuple(history.load.shape)}")
+print(f"2,048 bytes, each to {k} experts: {history.load[0, 0].sum()} a step and layer")
 
 # %% [markdown]
 # The **load** of an expert is the number of tokens that chose it in a step. If all were treated alike, each would get
@@ -55,15 +55,15 @@ from course_lib.widgets.balance import Settings, picture
 balance_figure(picture(Settings(balance="nothing", steps=100), history, text.floor))
 
 # %% [markdown]
-# The upper right panel is the measure of the next section: near its dashed line all tokens take the same two experts. In
+# The upper right panel is the measure of the next section: at its dashed line, one expert gets every token. In
 # numbers, for the last 20 steps:
 
 # %%
 share = history.load[-20:].sum(0) / history.load[-20:].sum(0).double().mean(-1, keepdim=True)
-for layer, row in zip((2, 3), share, strict=True):
-    starved, twice = (row < 1 / 8).sum().item(), (row > 2).sum().item()
-    print(f"layer {layer}: more than 3 of {e} experts have less than 1/8 of a fair share: {starved > 3}")
-    print(f"         the two busiest do over a quarter of the work: {(row.topk(2).values.sum() / e).item() > 1 / 4}")
+for row in share:
+    assert (row < 1 / 8).sum() > 3 and row.topk(2).values.sum() / e > 1 / 4
+print(f"in both layers more than 3 of {e} experts have less than 1/8 of a fair share,")
+print("and the two busiest do more than a quarter of the work")
 
 # %% [markdown]
 # Two things work together. The first is there before any training. The vectors that reach the router have much in
@@ -116,8 +116,8 @@ print("an expert with no token gets no gradient, and neither does its centroid")
 #
 # $$\text{MaxVio} = \frac{\max_i \text{load}_i - \overline{\text{load}}}{\overline{\text{load}}} .$$
 #
-# By hand, for 4 experts and 8 tokens that choose 2 each. **Look at** the first and the last row: 0 is even, and the worst
-# is $e/k - 1$, since no expert can get a token twice.
+# By hand, for 4 experts and 8 tokens that choose 2 each. **Look at** the last two rows. The worst is $e/k - 1$, since no
+# expert can get a token twice, and both reach it: MaxVio looks at the busiest expert, and at nobody else.
 
 # %%
 from course_lib.routing import max_violation
@@ -140,11 +140,11 @@ print(f"batch MaxVio {max_violation(batches).mean():g}, global MaxVio {max_viola
 
 last = history.load[-20:]
 batch_violation, global_violation = max_violation(last).mean(0), max_violation(last.sum(0))
-print("over the last 20 steps, global is never above batch:", bool((global_violation <= batch_violation + 1e-9).all()))
-print("without balance they are nearly the same:", bool((batch_violation - global_violation < 0.1).all()))
+assert (global_violation <= batch_violation + 1e-9).all() and (batch_violation - global_violation < 0.1).all()
+print("our model, last 20 steps: the global one is smaller than the batch one, by less than 0.1")
 
 # %% [markdown]
-# The last line is the mark of a collapse: it is always the same expert that is overrun.
+# The last line is the mark of a collapse: in all batches the same expert is overrun.
 #
 # ## Repair 1: a loss
 #
@@ -225,10 +225,10 @@ centroids = [router.centroids for router in training.routers]
 of_text = torch.autograd.grad(text_loss, centroids, retain_graph=True)
 shaped = [(r.scores.unflatten(0, (16, -1)), r.indices.unflatten(0, (16, -1))) for r in routings]
 of_balance = sum(sequence_balance_loss(scores, indices, 0.01) for scores, indices in shaped)
-for layer, a, b in zip((2, 3), of_text, torch.autograd.grad(of_balance, centroids, retain_graph=True), strict=True):
+for a, b in zip(of_text, torch.autograd.grad(of_balance, centroids, retain_graph=True), strict=True):
     cosine = F.cosine_similarity(a.flatten(), b.flatten(), dim=0)
-    print(f"layer {layer}: the balance loss pulls harder than the text: {bool(b.norm() > a.norm())}", end="; ")
-    print(f"cosine of the two between -0.5 and 0.5: {bool(cosine.abs() < 0.5)}")
+    assert b.norm() > a.norm() and cosine.abs() < 0.3
+print("in both layers the balance loss pulls harder than the text, and the cosine of the two is below 0.3")
 
 named = dict(model.named_parameters())
 touched = torch.autograd.grad(of_balance, list(named.values()), allow_unused=True)
@@ -269,8 +269,8 @@ def balanced(speed: float, steps: int = 2000, **groups: int) -> tuple[torch.Tens
 
 
 # %% [markdown]
-# **Look at** the three speeds, on a logarithmic axis. The large one arrives first and then jumps about; the small one
-# takes a hundred times as long, and comes closest.
+# **Look at** the three speeds, on a logarithmic axis. The large one arrives first and then jumps about. Each of the
+# others takes about ten times as long as the one before it, and comes closer to even.
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
@@ -366,12 +366,12 @@ print(f"its gates add up to {(factor * g).sum(-1).mean():.1f}")
 # **Look at** the last two columns.
 
 # %%
-free = balanced(0.01)[0]
+free = balanced(0.01, steps=300)[0]
 want = choose_experts(scores, k, bias=free)
 print("open groups   MaxVio without bias   with bias   affinity chosen, against free choice")
 for open_groups in (4, 2, 1):
     groups = {"n_group": 4, "topk_group": open_groups}
-    bias, violations = balanced(0.01, **groups)
+    bias, violations = balanced(0.01, steps=300, **groups)
     indices = choose_experts(scores, k, bias=bias, **groups)
     kept = scores.gather(1, indices).sum() / scores.gather(1, want).sum()
     late = sum(violations[-50:]) / 50
@@ -388,7 +388,7 @@ for open_groups in (4, 2, 1):
 # A hundred steps say little about the loss. So the same model was trained four times for 800 steps, and all of it again with
 # other seeds: without balance, by the sequence-wise loss, by the bias, and by both. That takes longer than a page may, so a
 # command did it, and its log is part of the course:
-# `python3 course.py sweep balance --out course_lib/logs/balance.csv`.
+# `python3 course.py sweep balance --seeds 0,1,2,3,4,5 --out course_lib/logs/balance.csv`.
 
 # %%
 from importlib.resources import files
@@ -412,21 +412,23 @@ print("seeds:", *sorted({int(row["seed"]) for row in rows}))
 
 # %% [markdown]
 # **Look at** the two panels. Each line is the mean over the seeds, each band goes from the lowest seed to the highest. On
-# the left, MaxVio in training on a logarithmic axis; on the right, the loss, as a difference from the mean of all four, since the
-# curves themselves lie on top of one another.
+# the left, MaxVio in training on a logarithmic axis; on the right, the loss, as a difference from the mean of the four with that seed,
+# since the curves themselves lie on top of one another.
 
 # %%
 colours = dict(zip(strategies, ("#000000", "#E69F00", "#0072B2", "#009E73"), strict=False))
-middle_of_all = torch.stack([column(strategy, "loss_curve") for strategy in strategies]).mean((0, 1))
+mean_of_all = torch.stack([column(strategy, "loss_curve") for strategy in strategies]).mean(0)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 for strategy, colour in colours.items():
-    losses = column(strategy, "loss_curve") - middle_of_all
+    losses = column(strategy, "loss_curve") - mean_of_all
     for axes, curves in ((left, column(strategy, "max_violation_curve")), (right, losses)):
         steps = 20 * torch.arange(1, curves.shape[1] + 1) - 10  # a point of the log is a mean over 20 steps
         axes.plot(steps, curves.mean(0), color=colour, label=strategy)
         axes.fill_between(steps, curves.amin(0), curves.amax(0), color=colour, alpha=0.15, linewidth=0)
 left.set(title="batch MaxVio, mean over layers", xlabel="step", yscale="log")
-right.set(title="loss, less the mean of all [nats per byte]", xlabel="step")
+left.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"], minor=False)
+left.minorticks_off()
+right.set(title="loss, less the mean of all four [nats per byte]", xlabel="step")
 left.legend(ncols=2)
 plt.show()
 
@@ -434,10 +436,11 @@ plt.show()
 # At the end each model read a validation text that it had not seen. Mean and standard deviation over the seeds:
 
 # %%
-print(f"{'balance by':12}{'validation loss':>22}{'global MaxVio':>20}")
+print(f"{'balance by':12}{'validation loss':>20}{'global MaxVio':>18}{'seed by seed':>18}")
 for strategy in strategies:
     loss, violation = column(strategy, "validation_loss"), column(strategy, "global_max_violation")
-    print(f"{strategy:12}{loss.mean():12.4f} ± {loss.std():.4f}{violation.mean():12.2f} ± {violation.std():.2f}")
+    numbers = f"{loss.mean():11.4f} ± {loss.std():.4f}{violation.mean():12.2f} ± {violation.std():.2f}"
+    print(f"{strategy:10}{numbers}     ", *(f"{value:.2f}" for value in violation.flatten().tolist()))
 
 # %% [markdown]
 # Which of these differences can be told from chance? Runs with one seed began with the same weights and read the same
@@ -445,23 +448,23 @@ for strategy in strategies:
 # difference may be, at a level of 95%, if seeds differ as they do here. If the interval holds 0, nothing is shown.
 
 # %%
-# of Student's t at 97.5%, by the number of runs
-QUANTILES = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}
+from scipy.stats import t as student
 
 
 def compare(name: str, a: str, b: str) -> str:
     """The mean of a - b over the seeds, its interval, and what may be said."""
-    difference = (column(a, name) - column(b, name)).flatten()
+    difference = (column(a, name) - column(b, name))[:, -1]  # of a curve the last point
     n, mean = len(difference), difference.mean().item()
-    half = QUANTILES[n] * difference.std().item() / n**0.5
+    half = student.ppf(0.975, n - 1) * difference.std().item() / n**0.5
     verdict = f"{a} is lower" if mean + half < 0 else f"{b} is lower" if mean - half > 0 else "not told apart"
     return f"{a:>4} - {b:4} {mean:+8.4f}  [{mean - half:+.4f}, {mean + half:+.4f}]  {verdict}"
 
 
 # %%
-for name in ("global_max_violation", "validation_loss"):
-    print(name.replace("_", " "))
-    for a, b in (("loss", "none"), ("bias", "none"), ("bias", "loss"), ("both", "bias")):
+names = {"max_violation_curve": "batch MaxVio of the last 20 steps", "global_max_violation": "global MaxVio"}
+for name, words in {**names, "validation_loss": "validation loss"}.items():
+    print(words)
+    for a, b in (("loss", "none"), ("bias", "none"), ("both", "none"), ("bias", "loss"), ("both", "bias")):
         print("   ", compare(name, a, b))
 
 # %% [markdown]
@@ -482,13 +485,28 @@ print(f"{'':11}{'loss':>8}{'bias':>8}{'bias - loss':>19}{'loss':>13}{'bias':>8}"
 for name, ((p_loss, v_loss), (p_bias, v_bias)) in {**paper, "ours": ours}.items():
     difference = math.log(p_bias / p_loss)
     print(f"{name:11}{p_loss:8.2f}{p_bias:8.2f}{difference:+19.4f}{v_loss:13.2f}{v_bias:8.2f}{v_loss / v_bias:9.1f}")
+lower = column("bias", "validation_loss") < column("loss", "validation_loss")
+print(f"ours: the loss is lower with the bias for {lower.sum()} of {len(lower)} seeds")
 
 # %% [markdown]
 # V3's own report repeats the comparison (section 4.5.3): validation losses of 2.258 with the sequence-wise loss and 2.253 with the
 # bias at one billion parameters, 2.085 and 2.080 at three. But a loss over the whole batch does as well as the bias, 2.253
 # and 2.080. So what hurts, it seems, is less the gradient than the demand that *every sequence* be balanced.
 #
-# **What came out as in the paper, and what did not.** LEAD-TO-FILL
+# **What came out as in the paper.** Each repair makes the load far more even than doing nothing. And the bias beats the
+# balance loss where the paper says it does: with every one of the six seeds its validation loss is lower and its last training
+# batches are more even, and both intervals lie below 0.
+#
+# **What did not.** Global MaxVio, which the paper finds 13 and 18 times smaller with the bias, is smaller here for five seeds
+# of six and by much less; its interval holds 0. Nor do we see what a collapse costs: without balance the mean loss is the
+# highest of the four, and yet not told apart from any other. A small model with a shared expert and simple stories seems
+# to get along with few experts. And V3's way, both at once, is not told apart from the bias alone.
+#
+# (The first three seeds were run first, and could not tell bias from loss; three more were added. Who adds seeds until
+# an interval leaves 0 will always succeed. We decided on six before looking further, but you have only our word.)
+#
+# Our runs differ from the paper's in more than size. They had 40,000 steps and more, we have 800, so both our settings are ten times
+# theirs ($\alpha$ and speed were 0.001 there). And a large speed leaves the load jumping, as you saw above.
 #
 # ## The lab
 #
@@ -508,7 +526,7 @@ lab.run()
 
 # %% [markdown]
 # The same picture for readers without a running kernel: as in the collapse at the top of this page, but with the bias.
-# **Look at** how long the second layer takes to come right, and at the lines of the biases while it does.
+# **Look at** how long layer 3 takes to come right, and at the lines of the biases while it does.
 
 # %%
 balance_figure(lab.shown)
