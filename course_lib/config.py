@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,7 @@ class ModelConfig:
 _REQUIRED = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}
 
 
+@cache  # configs are frozen, and widgets ask at every move
 def published(name: str) -> ModelConfig:
     """The config of a published model, by name (`published_names()` lists them)."""
     if name not in published_names():

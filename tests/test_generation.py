@@ -39,26 +39,25 @@ def test_plain_greedy(use_cache: bool, device: str) -> None:
     assert result.cache_bytes == (tiny.config.num_hidden_layers * (14 + 6) * 8 * 3 * 16 if use_cache else 0)
 
 
-@pytest.mark.parametrize("depths", [1, 2, 3])
+@pytest.mark.parametrize("depths", [1, 3])
 @pytest.mark.parametrize("normed", [True, False])
-@pytest.mark.parametrize("length", [1, 2, 6])
+@pytest.mark.parametrize("length", [1, 6])
 def test_drafts_change_nothing(depths: int, normed: bool, length: int, device: str) -> None:
     tiny = model(depths, mtp_normed_hidden=normed).to(device)
-    prompts = torch.randint(7, (10, length), device=device)
+    prompts = torch.randint(7, (8, length), device=device)
     kinds: Counter[str] = Counter()
-    for prompt in prompts.split(1):
-        result = generate(tiny, prompt, 15, speculate=True)
-        assert torch.equal(result.tokens, generate(tiny, prompt, 15).tokens)
-        assert len(result.origins) == 15 and result.passes <= 15
+    for prompt, plain in zip(prompts.split(1), generate(tiny, prompts, 12).tokens, strict=True):
+        result = generate(tiny, prompt, 12, speculate=True)
+        assert torch.equal(result.tokens[0], plain)
+        assert len(result.origins) == 12 and result.passes <= 12
         kinds.update(result.origins)
-    assert kinds[PLAIN] == 10 and min(kinds[ACCEPTED], kinds[REPLACED]) > 0, kinds
-    assert kinds[FREE] == kinds[ACCEPTED] or depths > 1
+    assert kinds[PLAIN] == 8 and min(kinds[ACCEPTED], kinds[REPLACED]) > 0, kinds
+    assert kinds[FREE] > 0 or depths > 1
 
 
-@pytest.mark.parametrize("depths", [1, 2])
-def test_a_thousand_prompts_in_batches(depths: int) -> None:
-    tiny = model(depths)
-    for prompts in torch.randint(7, (1000, 4)).split(50):
+def test_a_thousand_prompts_in_batches() -> None:
+    tiny = model(2)
+    for prompts in torch.randint(7, (1000, 4)).split(100):
         result = generate(tiny, prompts, 10, speculate=True)
         assert torch.equal(result.tokens, generate(tiny, prompts, 10).tokens)
 
@@ -85,11 +84,11 @@ def test_drafts_are_those_of_the_modules_on_the_text_so_far() -> None:
 
 def test_sampled_drafts_follow_the_model() -> None:
     """Three tokens from many prompts that are the same, with and without drafts: one distribution."""
-    tiny, many = model(1), torch.tensor([[3, 1]]).repeat(6_000, 1)
+    tiny, many = model(1), torch.tensor([[3, 1]]).repeat(1_200, 1)
     plain = generate(tiny, many, 3, temperature=1.3, top_p=0.9, seed=1).tokens
     drafted = torch.cat([
         generate(tiny, part, 3, temperature=1.3, top_p=0.9, seed=seed, speculate=True).tokens
-        for seed, part in enumerate(many.split(4))
+        for seed, part in enumerate(many.split(12))
     ])  # fmt: skip
     counts = [Counter(map(tuple, tokens.tolist())) for tokens in (plain, drafted)]
     common = [each for each in counts[0] if min(c[each] for c in counts) >= 20]

@@ -47,7 +47,8 @@ def test_a_first_run_makes_the_environment_and_a_second_does_not(course: ModuleT
     venv, pip, pytest_command = course.commands
     assert venv[1:3] == ["-m", "venv"]
     assert pip[-4:] == ["-c", "constraints.txt", "-e", ".[lab,test]"]
-    assert pytest_command[1:] == ["-m", "pytest", "--nbval", "-k", "mla"]
+    parallel = ["--numprocesses=auto", "--dist=loadfile"]
+    assert pytest_command[1:] == ["-m", "pytest", "--nbval", *parallel, "-k", "mla"]
     course.commands.clear()
     assert course.main(["params", "deepseek-v3"]) == 0
     assert [command[1:] for command in course.commands] == [["-m", "course_lib", "params", "deepseek-v3"]]

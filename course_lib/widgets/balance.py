@@ -274,7 +274,12 @@ def _route_by(route: Route, model: MiniDeepSeek) -> None:
     def through(router: Router) -> Callable[[Any], tuple[Any, Any]]:
         c = router.config
         top_k, groups, scale = c.num_experts_per_tok, (c.n_group, c.topk_group), c.routed_scaling_factor
-        return lambda scores: route(scores, router.bias, top_k, *groups, scale)
+
+        def routed(scores: Any) -> tuple[Any, Any]:
+            indices, weights = route(scores, router.bias, top_k, *groups, scale)
+            return indices.long(), weights  # any integers are right
+
+        return routed
 
     for module in model.modules():
         if isinstance(module, Router):
