@@ -62,9 +62,9 @@ def test_the_routing_explorer_goes_to_the_next_token(lab: Lab, page: Page) -> No
     run_all(page)
     show_cell(page, "from course_lib.widgets.routing")
     explorer, picture = drawing_widget(page)
-    assert "token 0" in (picture.get_attribute("aria-label") or "")
+    assert "Token 0" in (picture.get_attribute("aria-label") or "")
     press(explorer, picture, "ArrowRight")
-    assert "token 1" in (picture.get_attribute("aria-label") or "")
+    assert "Token 1" in (picture.get_attribute("aria-label") or "")
     screenshot(page, "03_moe_routing")
     assert errors == []
 
