@@ -16,7 +16,8 @@ def affinities(x: Float[Tensor, "m d"], centroids: Float[Tensor, "e d"], scoring
         ValueError: another `scoring_func`.
     """
     wide = torch.promote_types(x.dtype, torch.float32)  # a bfloat16 score cannot tell experts a few thousandths apart
-    logits = x.to(wide) @ centroids.to(wide).mT
+    with torch.autocast(x.device.type, enabled=False):  # mixed precision stops here
+        logits = x.to(wide) @ centroids.to(wide).mT
     if scoring_func == "sigmoid":
         return logits.sigmoid()
     if scoring_func == "softmax":

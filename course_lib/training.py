@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from course_lib.corpus import Corpus
 from course_lib.model import MiniDeepSeek
 from course_lib.moe import Router, Routing, recorded_routing
+from course_lib.mtp import mtp_loss
 from course_lib.routing import (
     expert_balance_loss,
     expert_load,
@@ -44,6 +45,7 @@ class Recipe:
     bias_speed: float = 0.0  # gamma: how far a balance bias moves in a step
     sequence_alpha: float = 0.0  # weight of V3's sequence-wise balance loss
     expert_alpha: float = 0.0  # weight of V2's expert-level balance loss
+    mtp_weight: float = 0.3  # lambda, weight of the MTP loss where the model has depths
     seed: int = 0  # of the order of the text
 
     def __post_init__(self) -> None:
@@ -55,7 +57,7 @@ class Recipe:
         ]
         rates = ("learning_rate", "clip")
         wrong += [f"{name}: wanted > 0, got {getattr(self, name)}" for name in rates if not getattr(self, name) > 0]
-        weights = ("weight_decay", "bias_speed", "sequence_alpha", "expert_alpha", "final_fraction")
+        weights = ("weight_decay", "bias_speed", "sequence_alpha", "expert_alpha", "mtp_weight", "final_fraction")
         wrong += [f"{name}: wanted >= 0, got {getattr(self, name)}" for name in weights if not getattr(self, name) >= 0]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -73,7 +75,7 @@ class Recipe:
 class Step:
     """What one step of training was like."""
 
-    loss: float  # cross-entropy in nats per token, without balance losses
+    loss: float  # cross-entropy of the next token in nats, without what is added to it
     learning_rate: float
     gradient_norm: float  # before clipping
     seconds: float
@@ -117,6 +119,34 @@ class Evaluation:
         return max_violation(self.load).mean().item()
 
 
+class Objective(nn.Module):
+    """What is minimised: a module, so that DistributedDataParallel can wrap it."""
+
+    def __init__(self, model: MiniDeepSeek, recipe: Recipe):
+        super().__init__()
+        self.model, self.recipe = model, recipe
+
+    def forward(self, batch: Int[Tensor, "b window"]) -> tuple[Tensor, Tensor, list[Routing]]:
+        """Cross-entropy of the next token, what balance and MTP add to it, and where the tokens went."""
+        with recorded_routing(self.model) as routings:
+            next_one, *further = self.model.predict_ahead(batch[:, :-1])
+        loss = F.cross_entropy(next_one.flatten(0, 1), batch[:, 1:].flatten())
+        added = self._balance_loss(routings, len(batch)) + loss.new_zeros(())
+        if further:
+            added = added + mtp_loss(further, batch, self.recipe.mtp_weight)
+        return loss, added, routings
+
+    def _balance_loss(self, routings: list[Routing], b: int) -> Tensor | float:
+        total: Tensor | float = 0.0
+        for routing in routings:
+            scores, indices = routing.scores.unflatten(0, (b, -1)), routing.indices.unflatten(0, (b, -1))
+            if self.recipe.sequence_alpha:
+                total = total + sequence_balance_loss(scores, indices, self.recipe.sequence_alpha)
+            if self.recipe.expert_alpha:
+                total = total + expert_balance_loss(scores, indices, self.recipe.expert_alpha)
+        return total
+
+
 class Training:
     """A model, a text and a recipe, on the way from step 0 to `recipe.steps`.
 
@@ -138,7 +168,8 @@ class Training:
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)
         self._processes = dist.get_world_size() if dist.is_initialized() else 1
-        self._forward = nn.parallel.DistributedDataParallel(model) if self._processes > 1 else model
+        objective = Objective(model, recipe)
+        self._objective = nn.parallel.DistributedDataParallel(objective) if self._processes > 1 else objective
 
     @property
     def step(self) -> int:
@@ -165,16 +196,14 @@ class Training:
         batch = self.corpus.batch(self.step, recipe.batch_size, recipe.length, seed=recipe.seed, device=device)
         if self._processes > 1:
             batch = batch[dist.get_rank() :: self._processes]
-        with recorded_routing(self.model) as routings:
-            logits = self._forward(batch[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        loss, added, routings = self._objective(batch)
         load = _loads(routings, self.model.config.n_routed_experts)
         mean = loss.detach() / self._processes
         if self._processes > 1:
             dist.all_reduce(load)
             dist.all_reduce(mean)
         before, after = self._biases(load)  # may be a student's function: if it fails, nothing has moved yet
-        (loss + self._balance_loss(routings, len(batch))).backward()
+        (loss + added).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(self.step)
@@ -183,16 +212,6 @@ class Training:
         for bias, moved in after:
             bias.copy_(moved)
         return Step(mean.item(), recipe.rate(self.step), norm.item(), time.perf_counter() - began, load.cpu(), before)
-
-    def _balance_loss(self, routings: list[Routing], b: int) -> Tensor | float:
-        total: Tensor | float = 0.0
-        for routing in routings:
-            scores, indices = routing.scores.unflatten(0, (b, -1)), routing.indices.unflatten(0, (b, -1))
-            if self.recipe.sequence_alpha:
-                total = total + sequence_balance_loss(scores, indices, self.recipe.sequence_alpha)
-            if self.recipe.expert_alpha:
-                total = total + expert_balance_loss(scores, indices, self.recipe.expert_alpha)
-        return total
 
     def _biases(self, load: Int[Tensor, "layer e"]) -> tuple[Float[Tensor, "layer e"], list[tuple[Tensor, Tensor]]]:
         """Those that led to this load, and each with what it becomes in answer."""

@@ -37,6 +37,14 @@ def test_affinities_of_narrow_tensors_are_wide() -> None:
     )
 
 
+def test_mixed_precision_leaves_affinities_alone(device: str) -> None:
+    x, centroids = (torch.randn(n, 50, device=device) for n in (7, 4))
+    with torch.autocast(device, torch.bfloat16):
+        assert (x @ centroids.mT).dtype == torch.bfloat16
+        inside = affinities(x, centroids, "sigmoid")
+    assert torch.equal(inside, affinities(x, centroids, "sigmoid"))
+
+
 def test_another_scoring_function_is_refused() -> None:
     with pytest.raises(ValueError, match="wanted 'sigmoid' or 'softmax', got 'tanh'"):
         affinities(torch.ones(2, 3), torch.ones(4, 3), "tanh")
