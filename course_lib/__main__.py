@@ -57,6 +57,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="at its peak")] = 5e-3,
     bias_speed: Annotated[float, typer.Option(min=0, help="balance by bias: its step")] = 0.01,
     sequence_alpha: Annotated[float, typer.Option(min=0, help="balance by loss: its weight")] = 0.0,
+    mtp_depths: Annotated[int | None, typer.Option(min=0, help="tokens to predict further; as in the config")] = None,
     seed: int = 0,
     config: Annotated[Path | None, typer.Option(help="a config.json; the course's mini model by default")] = None,
     out: Annotated[Path, typer.Option(help="folder of the checkpoint, which is gone on from")] = Path("runs/train"),
@@ -71,7 +72,7 @@ def train(
             steps=steps, batch_size=batch_size, length=length, learning_rate=learning_rate, bias_speed=bias_speed,
             sequence_alpha=sequence_alpha, seed=seed,
         )  # fmt: skip
-        runs.train(text, config, recipe, out, device)
+        runs.train(text, config, mtp_depths, recipe, out, device)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
 

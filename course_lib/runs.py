@@ -24,7 +24,9 @@ SAVE_EVERY = 30  # seconds that a crash may cost
 console = Console()
 
 
-def train(text: str, config: Path | None, recipe: Recipe, out: Path, device: str | None) -> None:
+def train(
+    text: str, config: Path | None, mtp_depths: int | None, recipe: Recipe, out: Path, device: str | None
+) -> None:
     """Trains, saving to `out`/checkpoint.safetensors; a checkpoint of the same training is gone on from.
 
     Under `torchrun` every process takes its share of each batch, and the first one shows and saves.
@@ -36,6 +38,8 @@ def train(text: str, config: Path | None, recipe: Recipe, out: Path, device: str
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     shape = mini() if config is None else replace(ModelConfig.from_json(config), vocab_size=corpus.VOCABULARY)
+    if mtp_depths is not None:
+        shape = replace(shape, num_nextn_predict_layers=mtp_depths)
     training = Training(MiniDeepSeek(shape).to(place), corpus.load(text), recipe)
     path = out / "checkpoint.safetensors"
     if path.exists():

@@ -66,6 +66,8 @@ def test_training_stops_and_goes_on(tmp_path: Path) -> None:
     assert "4 of 4 steps" in text and "validation loss" in text and "MaxVio" in text
     code, text = run(*TINY, *out, "--seed", "1")
     assert code == 2 and "is of another training: seed is 0 there and 1 here" in re.sub(r"[│\s]+", " ", text)
+    code, text = run(*TINY, *out, "--mtp-depths", "1")
+    assert code == 2 and "num_nextn_predict_layers is 0 there and 1 here" in re.sub(r"[│\s]+", " ", text)
     code, again = run(*TINY, *out)
     assert code == 0 and "4 of 4 steps" in again
 

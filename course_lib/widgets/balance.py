@@ -1,6 +1,5 @@
 """The balance lab: watch the load of experts while a small model trains."""
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+import torch
 
 from course_lib import corpus, routing
 from course_lib.config import ModelConfig, mini
@@ -83,7 +83,6 @@ class BalanceLab(widgets.VBox):
         self.route, self.update_bias = route, update_bias
         self.training: Training | None = None
         self._trained: tuple[Settings, Route | None, UpdateBias | None] | None = None
-        self._untrained: dict[ModelConfig, MiniDeepSeek] = {}  # so that all trainings of a lab begin alike
         self.controls = _controls(first)
         self.start_over = widgets.Button(description="start over", tooltip="forget this training")
         self.progress = widgets.IntProgress(value=0, min=0, max=first.steps, layout={"width": "240px"})
@@ -147,7 +146,7 @@ class BalanceLab(widgets.VBox):
             config, recipe, text = settings.config, settings.recipe, _text(settings.text)
         except (ValueError, OSError) as error:
             raise _RefusedError(_in_labels(str(error))) from error
-        model = copy.deepcopy(self._untrained.setdefault(config, MiniDeepSeek(config)))
+        model = _untrained(config)
         if self.route is not None:
             _route_by(self.route, model)
         self.training = Training(model, text, recipe, update_bias=self.update_bias or routing.update_bias)
@@ -217,10 +216,7 @@ class _RefusedError(Exception):
 
 def picture(settings: Settings, history: History, floor: float | None = None) -> BalancePicture:
     """A training as plain numbers, ready to be drawn."""
-    config, begun = (
-        mini(),
-        bool(history.steps),
-    )  # settings that do not go together are drawn too, while nothing is trained
+    config, begun = mini(), bool(history.steps)  # not settings.config: impossible ones are drawn too, untrained
     return BalancePicture(
         layers=[f"layer {i + 1}" for i in range(config.num_hidden_layers) if config.is_moe(i)],
         experts=settings.experts,
@@ -266,6 +262,13 @@ def _controls(first: Settings) -> dict[str, Any]:
         "text": widgets.Dropdown(options=texts, value=first.text, description="text", style=WIDE),
         "steps": number("steps", 1, MOST_STEPS, "steps"),
     }
+
+
+def _untrained(config: ModelConfig) -> MiniDeepSeek:
+    """The same one every time, so that two trainings differ in their settings only."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MiniDeepSeek(config)
 
 
 def _route_by(route: Route, model: MiniDeepSeek) -> None:
