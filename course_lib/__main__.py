@@ -79,7 +79,7 @@ def train(
 
 @app.command(name="sweep")
 def sweep_command(
-    name: Annotated[str, typer.Argument(help="which experiment: balance")],
+    name: Annotated[str, typer.Argument(help="which experiment: balance or ablations")],
     seeds: Annotated[str, typer.Option(help="separated by commas")] = "0,1,2",
     steps: Annotated[int | None, typer.Option(min=1, help="of each training")] = None,
     out: Annotated[Path | None, typer.Option(help="a CSV; rows in it are not run again")] = None,

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from course_lib import corpus
+from course_lib.accounting import cache_elements, parameters
 from course_lib.config import mini
 from course_lib.model import MiniDeepSeek
 from course_lib.sweep import Row
@@ -20,6 +22,18 @@ STRATEGIES: dict[str, dict[str, float]] = {
     "bias": {"sequence_alpha": 0.0, "bias_speed": 0.01},
     "both": {"sequence_alpha": 0.001, "bias_speed": 0.01},
 }
+
+# DeepSeek's three parts, each left out in turn. MHA: heads as wide as the values, about as many parameters as MLA.
+# Dense: layers of 128 do as much work on a token as one of 192 and two that choose 2 of 16 experts of 32 beside one.
+MODELS: dict[str, dict[str, Any]] = {
+    "whole": {"num_nextn_predict_layers": 1},
+    "MHA, not MLA": {
+        "num_nextn_predict_layers": 1, "head_dim": 16,
+        "kv_lora_rank": None, "qk_nope_head_dim": 0, "qk_rope_head_dim": 0, "v_head_dim": 0,
+    },
+    "dense, no experts": {"num_nextn_predict_layers": 1, "n_routed_experts": 0, "intermediate_size": 128},
+    "no MTP": {"num_nextn_predict_layers": 0},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,30 @@ def train_balance(strategy: str, sequence_alpha: float, bias_speed: float, steps
     }
 
 
+def ablation_runs(seeds: list[int], steps: int) -> list[Row]:
+    return [{"model": name, "steps": steps, "seed": seed} for seed in seeds for name in MODELS]
+
+
+def train_ablation(model: str, steps: int, seed: int) -> Row:
+    """One part of the mini model left out, on stories; the loss is that of the next token, in nats per byte."""
+    torch.manual_seed(seed)
+    config = mini(**MODELS[model])
+    speed = 0.01 if config.moe_layers else 0.0
+    recipe = Recipe(steps=steps, learning_rate=5e-3, bias_speed=speed, seed=seed)
+    training = Training(MiniDeepSeek(config), corpus.load("stories"), recipe)
+    for _ in training.run():
+        pass
+    counts = parameters(config)
+    return {
+        "validation_loss": round(training.evaluate(sequences=256).loss, 4),
+        "cache_elements": cache_elements(config),
+        "parameters": counts.total,
+        "active_parameters": counts.active,
+        "seconds": round(sum(step.seconds for step in training.history.steps), 1),
+        "loss_curve": _curve(torch.tensor(training.history.loss)),
+    }
+
+
 def _curve(values: torch.Tensor) -> str:
     return " ".join(f"{part.mean().item():.3f}" for part in values.split(EVERY))
 
@@ -69,5 +107,13 @@ EXPERIMENTS = {
         steps=800,
         compares="strategy",
         shows=("validation_loss", "global_max_violation"),
+    ),
+    "ablations": Experiment(
+        about="the mini model whole, and with one part left out",
+        runs=ablation_runs,
+        train=train_ablation,
+        steps=800,
+        compares="model",
+        shows=("validation_loss",),
     ),
 }
