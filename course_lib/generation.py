@@ -1,5 +1,6 @@
 """Writing text: token by token, or several a pass with checked drafts from the model's own MTP modules."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from course_lib.model import MiniDeepSeek
 from course_lib.speculative import verify_greedy, verify_sampled
 
 PLAIN, ACCEPTED, REPLACED, FREE = "plain", "accepted", "replaced", "free"
+Verify = Callable[..., Int[Tensor, " accepted"]]
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Generation:
     accepted: int = 0
     cache_bytes: int = 0  # held at the end, MTP included
     origins: list[str] = field(default_factory=list)  # where each token of the first sequence came from
+    drafted: list[int | None] = field(default_factory=list)  # and what the draft of it was, if there was one
 
     @property
     def acceptance(self) -> float:
@@ -32,6 +35,12 @@ class Generation:
     @property
     def tokens_per_pass(self) -> float:
         return self.tokens.shape[1] / self.passes
+
+    def extend(self, tokens: Int[Tensor, "b fresh"], origins: list[str], drafted: list[int | None]) -> None:
+        """What one more pass gave."""
+        self.tokens, self.passes = torch.cat([self.tokens, tokens], dim=1), self.passes + 1
+        self.origins += origins
+        self.drafted += drafted
 
 
 @torch.no_grad()
@@ -45,15 +54,19 @@ def generate(
     use_cache: bool = True,
     speculate: bool = False,
     seed: int = 0,
+    verify: Verify | None = None,
+    watch: Callable[[Generation], None] = lambda _: None,
 ) -> Generation:
     """Continue each prompt by `new_tokens`. `temperature` 0 takes the likeliest token, above 0 draws among the `top_p`.
 
     `speculate`: one draft per MTP depth, all checked in one pass; what comes out is what the model alone writes, token
     for token at temperature 0 and in distribution above it. Sequences of a batch go on together, as far as the one with
-    the fewest accepted drafts.
+    the fewest accepted drafts. `verify` judges the drafts in place of `verify_greedy` (temperature 0) or
+    `verify_sampled`; `watch` is shown the result so far after every pass.
 
     Raises:
-        ValueError: an empty prompt, settings out of range, drafts without MTP modules or without a cache.
+        ValueError: an empty prompt, settings out of range, drafts without MTP modules or without a cache, a `verify`
+            that keeps no token or too many.
     """
     if prompt.shape[1] < 1 or new_tokens < 1:
         raise ValueError(f"want a prompt and new tokens, got {prompt.shape[1]} and {new_tokens}")
@@ -61,38 +74,56 @@ def generate(
         raise ValueError(f"want temperature >= 0 and 0 < top_p <= 1, got {temperature} and {top_p}")
     if speculate and not (len(model.mtp) and use_cache):
         raise ValueError("drafts come from MTP modules and need a cache: num_nextn_predict_layers >= 1, use_cache=True")
-    choose = _Chooser(temperature, top_p, seed, prompt.device)
+    choose = _Chooser(temperature, top_p, seed, prompt.device, verify)
+    result = Generation(prompt[:, :0])
     if speculate:
-        return _speculative(model, prompt, new_tokens, choose)
-    cache, tokens = model.new_cache() if use_cache else None, prompt
+        passes = _speculative(model, prompt, new_tokens, choose, result)
+    else:
+        passes = _plain(model, prompt, new_tokens, model.new_cache() if use_cache else None, choose, result)
+    for _ in passes:
+        watch(result)
+    return result
+
+
+def _plain(
+    model: MiniDeepSeek, prompt: Tensor, new_tokens: int, cache: Cache | None, choose: "_Chooser", result: Generation
+) -> Iterator[None]:
+    tokens = prompt
     for _ in range(new_tokens):
         logits = model(tokens if cache is None else tokens[:, cache.length :], cache)[:, -1]
-        tokens = torch.cat([tokens, choose.token(choose.distribution(logits))], dim=1)
-    held = 0 if cache is None else cache.nbytes
-    return Generation(tokens[:, prompt.shape[1] :], new_tokens, cache_bytes=held, origins=[PLAIN] * new_tokens)
+        token = choose.token(choose.distribution(logits))
+        tokens = torch.cat([tokens, token], dim=1)
+        result.extend(token, [PLAIN], [None])
+        result.cache_bytes = 0 if cache is None else cache.nbytes
+        yield
 
 
-def _speculative(model: MiniDeepSeek, prompt: Tensor, new_tokens: int, choose: "_Chooser") -> Generation:
-    cache, drafter, tokens = model.new_cache(), _Drafter(model), prompt
+def _speculative(
+    model: MiniDeepSeek, prompt: Tensor, new_tokens: int, choose: "_Chooser", result: Generation
+) -> Iterator[None]:
+    cache, drafter = model.new_cache(), _Drafter(model)
     hidden = model.hidden_states(prompt, cache)
-    tokens = torch.cat([tokens, choose.token(choose.distribution(model.head(model.norm(hidden[:, -1]))))], dim=1)
-    result = Generation(prompt, passes=1, origins=[PLAIN])
-    while tokens.shape[1] < prompt.shape[1] + new_tokens:
+    first = choose.token(choose.distribution(model.head(model.norm(hidden[:, -1]))))
+    result.extend(first, [PLAIN], [None])
+    result.cache_bytes = cache.nbytes
+    yield
+    while (left := new_tokens - result.tokens.shape[1]) > 0:
+        tokens = torch.cat([prompt, result.tokens], dim=1)
         drafts, draft_probs = drafter.draft(hidden, tokens, choose)
         hidden = model.hidden_states(torch.cat([tokens[:, -1:], drafts], dim=1), cache)
-        outcomes = choose.verify(drafts, draft_probs, choose.distribution(model.head(model.norm(hidden))))
+        outcomes = choose.judge(drafts, draft_probs, choose.distribution(model.head(model.norm(hidden))))
         kept = min(map(len, outcomes))
-        tokens = torch.cat([tokens, torch.stack([outcome[:kept] for outcome in outcomes])], dim=1)
         hidden = hidden[:, :kept]
-        cache.truncate(tokens.shape[1] - 1)
-        result.passes += 1
+        cache.truncate(tokens.shape[1] + kept - 1)
         result.accepted += sum(len(outcome) - 1 for outcome in outcomes)
         result.offered += sum(min(len(outcome), drafts.shape[1]) for outcome in outcomes)
+        result.cache_bytes = cache.nbytes + drafter.nbytes
+        fresh = torch.stack([outcome[:kept] for outcome in outcomes])[:, :left]
         own = FREE if len(outcomes[0]) > drafts.shape[1] else REPLACED
-        result.origins += ([ACCEPTED] * (len(outcomes[0]) - 1) + [own])[:kept]
-    result.tokens = tokens[:, prompt.shape[1] :][:, :new_tokens]
-    result.cache_bytes, result.origins = cache.nbytes + drafter.nbytes, result.origins[:new_tokens]
-    return result
+        origins = [ACCEPTED] * (len(outcomes[0]) - 1) + [own]
+        drafted = [*drafts[0].tolist(), None]
+        result.extend(fresh, origins[: fresh.shape[1]], drafted[: fresh.shape[1]])
+        yield
 
 
 class _Drafter:
@@ -129,8 +160,9 @@ class _Drafter:
 class _Chooser:
     """Turns logits into tokens; a temperature of 0 puts all weight on the likeliest."""
 
-    def __init__(self, temperature: float, top_p: float, seed: int, device: torch.device):
+    def __init__(self, temperature: float, top_p: float, seed: int, device: torch.device, verify: Verify | None):
         self.temperature, self.top_p = temperature, top_p
+        self.verify: Verify = verify or (verify_sampled if temperature else verify_greedy)
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def distribution(self, logits: Float[Tensor, "*b z"]) -> Float[Tensor, "*b z"]:
@@ -149,10 +181,17 @@ class _Chooser:
             return distribution.argmax(-1, keepdim=True)
         return distribution.multinomial(1, generator=self.generator)
 
-    def verify(
+    def judge(
         self, drafts: Int[Tensor, "b k"], draft_probs: Float[Tensor, "b k z"], target: Float[Tensor, "b rows z"]
     ) -> list[Int[Tensor, " accepted"]]:
-        if self.temperature == 0:
-            return [verify_greedy(draft, logits) for draft, logits in zip(drafts, target, strict=True)]
-        uniforms = torch.rand(target.shape[:2], generator=self.generator, device=target.device, dtype=torch.float64)
-        return [verify_sampled(*row) for row in zip(drafts, draft_probs, target, uniforms, strict=True)]
+        rows = [drafts, target]
+        if self.temperature > 0:
+            uniforms = torch.rand(target.shape[:2], generator=self.generator, device=target.device, dtype=torch.float64)
+            rows = [drafts, draft_probs, target, uniforms]
+        outcomes = [self.verify(*row) for row in zip(*rows, strict=True)]
+        for kept in map(len, outcomes):
+            if not 1 <= kept <= target.shape[1]:
+                raise ValueError(
+                    f"of a draft of {drafts.shape[1]} verify kept {kept} tokens, wanted 1 to {target.shape[1]}"
+                )
+        return outcomes

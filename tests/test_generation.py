@@ -55,6 +55,28 @@ def test_drafts_change_nothing(depths: int, normed: bool, length: int, device: s
     assert kinds[FREE] > 0 or depths > 1
 
 
+def test_the_drafts_are_told_and_the_writing_can_be_watched() -> None:
+    tiny, prompt, seen = model(2), torch.randint(7, (1, 5)), []
+    result = generate(tiny, prompt, 40, speculate=True, watch=lambda so_far: seen.append(so_far.tokens.shape[1]))
+    assert len(seen) == result.passes and seen == sorted(set(seen)) and seen[-1] == 40
+    for origin, drafted, token in zip(result.origins, result.drafted, result.tokens[0].tolist(), strict=True):
+        assert (drafted is None) == (origin in (PLAIN, FREE))
+        assert drafted is None or (drafted == token) == (origin == ACCEPTED)
+
+
+def test_a_verification_of_ones_own() -> None:
+    tiny, prompt = model(2), torch.randint(7, (1, 5))
+    doubtful = generate(tiny, prompt, 12, speculate=True, verify=lambda draft, logits: logits[:1].argmax(-1))
+    assert torch.equal(doubtful.tokens, generate(tiny, prompt, 12).tokens)
+    assert (doubtful.passes, doubtful.accepted) == (12, 0)
+    credulous = generate(
+        tiny, prompt, 12, speculate=True, temperature=1.0, verify=lambda draft, q, p, u: torch.cat([draft, draft[:1]])
+    )
+    assert credulous.acceptance == 1.0
+    with pytest.raises(ValueError, match="of a draft of 2 verify kept 0 tokens, wanted 1 to 3"):
+        generate(tiny, prompt, 12, speculate=True, verify=lambda draft, logits: draft[:0])
+
+
 def test_a_thousand_prompts_in_batches() -> None:
     tiny = model(2)
     for prompts in torch.randint(7, (1000, 4)).split(100):
