@@ -62,17 +62,20 @@ def train(
     config: Annotated[Path | None, typer.Option(help="a config.json; the course's mini model by default")] = None,
     out: Annotated[Path, typer.Option(help="folder of the checkpoint, which is gone on from")] = Path("runs/train"),
     device: Annotated[str | None, typer.Option(help="cuda where there is one")] = None,
+    mixed_precision: Annotated[bool | None, typer.Option(help="products in bfloat16; on CUDA by default")] = None,
 ) -> None:
     """Train a small DeepSeek on a text. Stop it with Ctrl-C; the same command goes on."""
     from course_lib import runs  # here: PyTorch takes seconds to import, and other commands do without
     from course_lib.training import Recipe
 
+    place = device or runs.default_device()
     try:
         recipe = Recipe(
             steps=steps, batch_size=batch_size, length=length, learning_rate=learning_rate, bias_speed=bias_speed,
             sequence_alpha=sequence_alpha, seed=seed,
+            mixed_precision=place == "cuda" if mixed_precision is None else mixed_precision,
         )  # fmt: skip
-        runs.train(text, config, mtp_depths, recipe, out, device)
+        runs.train(text, config, mtp_depths, recipe, out, place)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -1,19 +1,25 @@
-"""A training on disk: weights, optimizer and history in one safetensors file, which is written whole or not at all."""
+"""A training on disk, to go on from, and a model on disk, to use. A file is written whole or not at all."""
 
+import csv
 import hashlib
 import json
+import math
 import os
+import statistics
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from course_lib.training import Step, Training
+from course_lib.config import ModelConfig
+from course_lib.model import MiniDeepSeek
+from course_lib.training import History, Step, Training
 
+LOG_EVERY = 20  # steps that a row of a log stands for
 _NUMBERS = ("loss", "learning_rate", "gradient_norm", "seconds")  # of a Step; the others are tensors
 
 
@@ -29,11 +35,7 @@ def save(training: Training, path: Path) -> None:
         tensors["history.numbers"] = torch.tensor(numbers, dtype=torch.float64)
         tensors |= {"history.load": training.history.load, "history.bias": training.history.bias}
     meta = _identity(training) | {"validation": training.history.validation}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}  # tied ones twice
-    save_file(copies, unfinished, {key: json.dumps(value) for key, value in meta.items()})
-    os.replace(unfinished, path)
+    _write(path, tensors, {key: json.dumps(value) for key, value in meta.items()})
 
 
 def resume(training: Training, path: Path) -> None:
@@ -59,14 +61,54 @@ def resume(training: Training, path: Path) -> None:
     training.history.validation = {int(step): loss for step, loss in meta["validation"].items()}
 
 
+def save_model(model: MiniDeepSeek, folder: Path) -> None:
+    """Writes `model.safetensors` and the `config.json` that says how to build it."""
+    _write(folder / "model.safetensors", model.state_dict(), {})
+    (folder / "config.json").write_text(json.dumps(_spelled(model.config), indent=2) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path) -> MiniDeepSeek:
+    """The model that `save_model` wrote, ready to be used, not to be trained."""
+    model = MiniDeepSeek(ModelConfig.from_json(folder / "config.json"))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval().requires_grad_(False)
+
+
+def write_log(history: History, path: Path) -> None:
+    """A CSV whose rows are means over LOG_EVERY steps; max_violation stays empty where there are no experts."""
+    steps = history.steps
+    experts = bool(steps) and len(steps[0].load) > 0
+    violation = history.max_violation.mean(-1).tolist() if experts else [math.nan] * len(steps)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["step", *_NUMBERS, "max_violation"])
+        for start in range(0, len(steps), LOG_EVERY):
+            part = steps[start : start + LOG_EVERY]
+            means = [statistics.mean(getattr(step, name) for step in part) for name in _NUMBERS]
+            row = [*means, statistics.mean(violation[start : start + LOG_EVERY])]
+            writer.writerow([start + len(part), *("" if math.isnan(value) else f"{value:.4g}" for value in row)])
+
+
+def _write(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}  # tied ones twice
+    save_file(copies, unfinished, meta)
+    os.replace(unfinished, path)
+
+
+def _spelled(config: ModelConfig) -> dict[str, Any]:
+    """As in config.json; `extra` holds what the model does not use."""
+    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "extra"}
+    if config.rope_scaling is not None:
+        settings["rope_scaling"] = asdict(config.rope_scaling)
+    return settings
+
+
 def _identity(training: Training) -> dict[str, Any]:
     """What must agree for one training to be the continuation of another."""
     text = hashlib.sha256(training.corpus.training.numpy().tobytes()).hexdigest()
-    config = {
-        f.name: getattr(training.model.config, f.name) for f in fields(training.model.config) if f.name != "extra"
-    }
-    if config["rope_scaling"] is not None:
-        config["rope_scaling"] = asdict(config["rope_scaling"])
+    config = _spelled(training.model.config)
     return {"config": config, "recipe": asdict(training.recipe), "text": {"name": training.corpus.name, "sha256": text}}
 
 

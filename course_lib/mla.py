@@ -84,6 +84,13 @@ def _blocks(rows: Float[Tensor, "b t x"]) -> tuple[int, int]:
     return blocks, t - t % max(blocks, 1)
 
 
+class LatentNorm(nn.RMSNorm):
+    """In mixed precision a latent comes in bfloat16, and is normed in the precision of the gain."""
+
+    def forward(self, x: Float[Tensor, "*b x"]) -> Float[Tensor, "*b x"]:
+        return super().forward(x.to(self.weight.dtype))
+
+
 class MLA(nn.Module):
     """Causal attention that caches the latent and one rotated key, nothing per head (arXiv:2405.04434 s2.1)."""
 
@@ -96,10 +103,10 @@ class MLA(nn.Module):
         if q is None:
             self.q_proj = up
         else:
-            down, norm = nn.Linear(d, q, bias=biased), nn.RMSNorm(q, eps=LATENT_EPS)
+            down, norm = nn.Linear(d, q, bias=biased), LatentNorm(q, eps=LATENT_EPS)
             self.q_proj = nn.Sequential(OrderedDict(down=down, norm=norm, up=up))
         self.kv_down = nn.Linear(d, self.c + self.r, bias=biased)
-        self.latent_norm = nn.RMSNorm(self.c, eps=LATENT_EPS)
+        self.latent_norm = LatentNorm(self.c, eps=LATENT_EPS)
         self.k_up = nn.Parameter(torch.randn(h, self.n, self.c) * self.c**-0.5)
         self.v_up = nn.Parameter(torch.randn(h, v, self.c) * self.c**-0.5)
         self.o_proj = nn.Linear(h * v, d, bias=biased)

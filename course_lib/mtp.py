@@ -32,13 +32,18 @@ class MTPModule(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "b s d"], embedded: Float[Tensor, "b s d"], cache: LayerCache | None = None
     ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
-        """What the next depth reads, and what the output head reads (eqs 21 to 23)."""
+        """What the next depth reads, and what the output head reads (eqs 22 and 23)."""
+        x = self.joined(hidden, embedded).to(hidden.dtype)  # in mixed precision the residual stream stays wide
+        x = self.block(x, cache)
+        for_head = self.norm(x)
+        return (for_head if self.config.mtp_normed_hidden else x), for_head
+
+    def joined(self, hidden: Float[Tensor, "b s d"], embedded: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
+        """What the block reads: the projection of both, each normed (eq 21)."""
         parts = [self.hidden_norm(hidden), self.embedding_norm(embedded)]
         if not self.config.mtp_hidden_states_first:
             parts.reverse()
-        x = self.block(self.proj(torch.cat(parts, dim=-1)), cache)
-        for_head = self.norm(x)
-        return (for_head if self.config.mtp_normed_hidden else x), for_head
+        return self.proj(torch.cat(parts, dim=-1))
 
 
 def mtp_loss(

@@ -24,10 +24,14 @@ SAVE_EVERY = 30  # seconds that a crash may cost
 console = Console()
 
 
-def train(
-    text: str, config: Path | None, mtp_depths: int | None, recipe: Recipe, out: Path, device: str | None
-) -> None:
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def train(text: str, config: Path | None, mtp_depths: int | None, recipe: Recipe, out: Path, device: str) -> None:
     """Trains, saving to `out`/checkpoint.safetensors; a checkpoint of the same training is gone on from.
+
+    What is left at the end is `checkpoint.load_model(out)`, and `out`/log.csv.
 
     Under `torchrun` every process takes its share of each batch, and the first one shows and saves.
 
@@ -35,12 +39,11 @@ def train(
         ValueError: an unknown text, a config that cannot be built, or a checkpoint of another training.
     """
     first = _join_processes()
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     shape = mini() if config is None else replace(ModelConfig.from_json(config), vocab_size=corpus.VOCABULARY)
     if mtp_depths is not None:
         shape = replace(shape, num_nextn_predict_layers=mtp_depths)
-    training = Training(MiniDeepSeek(shape).to(place), corpus.load(text), recipe)
+    training = Training(MiniDeepSeek(shape).to(device), corpus.load(text), recipe)
     path = out / "checkpoint.safetensors"
     if path.exists():
         checkpoint.resume(training, path)
@@ -53,10 +56,13 @@ def train(
     evaluation = training.evaluate(sequences=64)
     if first:
         checkpoint.save(training, path)
+        checkpoint.save_model(training.model, out)
+        checkpoint.write_log(training.history, out / "log.csv")
         floor = "" if training.corpus.floor is None else f"; no model can be below {training.corpus.floor:.3f}"
         console.print(f"validation loss {evaluation.loss:.3f} nats per byte{floor}")
         if len(evaluation.load):
             console.print(f"global MaxVio {evaluation.max_violation:.2f}, mean over layers of experts")
+        console.print(f"the model: course_lib.checkpoint.load_model({str(out)!r}); its log: {out / 'log.csv'}")
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -93,6 +99,8 @@ def _join_processes() -> bool:
     if "RANK" not in os.environ:  # torchrun sets it
         return True
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" then means this one
     return dist.get_rank() == 0
 
 

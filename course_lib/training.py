@@ -46,6 +46,7 @@ class Recipe:
     sequence_alpha: float = 0.0  # weight of V3's sequence-wise balance loss
     expert_alpha: float = 0.0  # weight of V2's expert-level balance loss
     mtp_weight: float = 0.3  # lambda, weight of the MTP loss where the model has depths
+    mixed_precision: bool = False  # products in bfloat16; weights, norms, affinities, sums and losses stay in float32
     seed: int = 0  # of the order of the text
 
     def __post_init__(self) -> None:
@@ -128,8 +129,9 @@ class Objective(nn.Module):
 
     def forward(self, batch: Int[Tensor, "b window"]) -> tuple[Tensor, Tensor, list[Routing]]:
         """Cross-entropy of the next token, what balance and MTP add to it, and where the tokens went."""
-        with recorded_routing(self.model) as routings:
-            next_one, *further = self.model.predict_ahead(batch[:, :-1])
+        mixed = torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision)
+        with mixed, recorded_routing(self.model) as routings:
+            next_one, *further = map(_wide, self.model.predict_ahead(batch[:, :-1]))
         loss = F.cross_entropy(next_one.flatten(0, 1), batch[:, 1:].flatten())
         added = self._balance_loss(routings, len(batch)) + loss.new_zeros(())
         if further:
@@ -166,7 +168,7 @@ class Training:
         matrices = [p for p in model.parameters() if p.ndim > 1]
         others = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
         self._processes = dist.get_world_size() if dist.is_initialized() else 1
         objective = Objective(model, recipe)
         self._objective = nn.parallel.DistributedDataParallel(objective) if self._processes > 1 else objective
@@ -233,6 +235,25 @@ def evaluate(model: MiniDeepSeek, corpus: Corpus, *, sequences: int, length: int
         losses += [F.cross_entropy(logits.mT, batch[:, 1:], reduction="none")]
         loads.append(_loads(routings, model.config.n_routed_experts))
     return Evaluation(torch.cat(losses).mean().item(), torch.stack(loads).sum(0))
+
+
+@torch.no_grad()
+def held_out_loss(model: MiniDeepSeek, corpus: Corpus, length: int) -> float:
+    """Nats per byte over the whole validation text, in windows of `length` that do not overlap (one is shorter)."""
+    text = corpus.validation.to(model.embedding.weight.device).long()
+    length = min(length, len(text) - 1)
+    whole = (len(text) - 1) // length * length
+    windows = [*text[: whole + 1].unfold(0, length + 1, length).split(64), text[None, whole:]]
+    sums = [
+        F.cross_entropy(model(window[:, :-1]).mT, window[:, 1:], reduction="sum").item()
+        for window in windows
+        if window.shape[1] > 1
+    ]
+    return sum(sums) / (len(text) - 1)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _loads(routings: list[Routing], n_experts: int) -> Int[Tensor, "layer e"]:

@@ -20,7 +20,7 @@ from course_lib.model import MiniDeepSeek
 from course_lib.moe import recorded_routing
 from course_lib.mtp import mtp_loss
 from course_lib.routing import expert_load, sequence_balance_loss
-from course_lib.training import Objective, Recipe, Training
+from course_lib.training import Objective, Recipe, Training, held_out_loss
 from tests.conftest import tiny_heads, tiny_moe
 
 ROOT = Path(__file__).parents[1]
@@ -193,6 +193,44 @@ def test_evaluation_is_the_mean_over_bytes_and_the_load_of_all(text: Corpus) -> 
     assert result.max_violation == pytest.approx((result.load.max() / (20 * 11 * 3 / 12) - 1).item())
 
 
+@pytest.mark.parametrize("length", [7, 8, 16, 41])
+def test_held_out_loss_counts_every_byte_but_the_first_once(length: int) -> None:
+    short = Corpus(
+        name="short", training=torch.arange(9, dtype=torch.uint8), validation=torch.randint(256, (41,)).byte()
+    )
+    model = training(short).model
+    text, losses = short.validation.long(), []
+    for i in range(1, 41):
+        start = (i - 1) // length * length
+        losses.append(F.cross_entropy(model(text[None, start:i])[0, -1], text[i]))
+    assert held_out_loss(model, short, length) == pytest.approx(torch.stack(losses).mean().item(), rel=1e-12)
+
+
+def test_mixed_precision_multiplies_in_bfloat16_and_keeps_the_rest_wide(text: Corpus, device: str) -> None:
+    recipe = replace(RECIPE, mixed_precision=True, mtp_weight=0.3)
+    seen: dict[str, torch.dtype] = {}
+
+    def run(recipe: Recipe) -> Training:
+        torch.manual_seed(3)
+        config = tiny_moe(vocab_size=256, num_nextn_predict_layers=1)
+        return Training(MiniDeepSeek(config).to(device), text, recipe)
+
+    mixed, wide = run(recipe), run(replace(recipe, mixed_precision=False))
+    for name, module in mixed.model.named_modules():
+        module.register_forward_hook(
+            lambda _m, _i, out, name=name: seen.update({name: out.dtype}) if isinstance(out, torch.Tensor) else None
+        )
+    list(mixed.run())
+    list(wide.run())
+    assert {seen["head"], seen["blocks.1.attention.kv_down"], seen["mtp.0.proj"]} == {torch.bfloat16}
+    assert {seen["blocks.1"], seen["mtp.0.block"], seen["norm"], seen["blocks.0.attention.latent_norm"]} == {
+        torch.float32
+    }
+    assert {weight.dtype for weight in mixed.model.parameters()} == {torch.float32}
+    assert mixed.history.loss != wide.history.loss
+    assert mixed.history.loss == pytest.approx(wide.history.loss, rel=5e-3)
+
+
 def test_it_learns_and_the_bias_evens_the_load() -> None:
     """The real thing in small: 60 steps on stories halve the loss, and balanced experts stay in use."""
     text, violation = corpus.load("stories", 400_000), {}
@@ -209,7 +247,7 @@ WORKER = """
 import sys, torch, torch.distributed as dist
 from course_lib import corpus
 from course_lib.mtp import mtp_loss
-from course_lib.training import Objective, Recipe, Training
+from course_lib.training import Objective, Recipe, Training, held_out_loss
 from tests.test_training import RECIPE, training
 dist.init_process_group("gloo")
 torch.set_num_threads(1)
