@@ -16,6 +16,12 @@ from course_lib.exercises.hw2_experts import MOE_OUTPUT
 from course_lib.exercises.hw2_loss import SEQUENCE_BALANCE_LOSS
 from course_lib.exercises.hw2_miscounts import PARAMETER_COUNTS
 from course_lib.exercises.hw2_misrouting import ROUTE
+from course_lib.exercises.hw3_greedy import VERIFY_GREEDY
+from course_lib.exercises.hw3_input import MTP_INPUT
+from course_lib.exercises.hw3_loss import MTP_LOSS
+from course_lib.exercises.hw3_missampling import VERIFY_SAMPLED
+from course_lib.exercises.hw3_pairs import MTP_PAIRS
+from course_lib.exercises.hw3_speed import TOKENS_PER_STEP
 
 __all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check", "when_written"]
 
@@ -44,6 +50,17 @@ BANK: dict[str, dict[str, Exercise]] = {
             UPDATE_BIAS,
             SEQUENCE_BALANCE_LOSS,
             PARAMETER_COUNTS,
+        )
+    },
+    "hw3_mtp": {
+        exercise.name: exercise
+        for exercise in (
+            MTP_PAIRS,
+            MTP_INPUT,
+            MTP_LOSS,
+            VERIFY_GREEDY,
+            VERIFY_SAMPLED,
+            TOKENS_PER_STEP,
         )
     },
 }

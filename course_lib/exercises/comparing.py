@@ -35,8 +35,10 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 
 def _identical(a: Any, b: Any) -> bool:
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(_identical, a, b))
     if isinstance(a, Tensor):
-        if a.shape != b.shape or a.dtype != b.dtype:
+        if not isinstance(b, Tensor) or a.shape != b.shape or a.dtype != b.dtype:
             return False
         return torch.equal(a, b) or torch.equal(a.nan_to_num(), b.nan_to_num())
     return a == b
@@ -120,6 +122,7 @@ def _number_difference(answer: Any, expected: float) -> str:
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
         return f"wanted a number, got {_kind(answer)}."
     right = math.isclose(got, expected, rel_tol=TOLERANCE, abs_tol=0.0)
+    right = right or (math.isnan(got) and math.isnan(expected))
     return "" if right else f"wanted {expected:.6g}, got {float(got):.6g}."
 
 

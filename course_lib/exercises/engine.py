@@ -190,10 +190,15 @@ def _call(fn: Function, case: Case, which: str) -> tuple[Any, str]:
 
 
 def _inputs(case: Case) -> str:
-    """Shapes of the tensors, where there are any; numbers as they are."""
-    shapes = {name: tuple(x.shape) for name, x in case.items() if isinstance(x, Tensor)}
-    plain = {name: x for name, x in case.items() if isinstance(x, int | float | str)}
-    return f" Its inputs: {', '.join(f'{name} {x}' for name, x in (shapes | plain).items())}." if shapes else ""
+    """Shapes of the tensors, of those in a list too; numbers as they are."""
+    shown = {name: x for name, x in case.items() if isinstance(x, Tensor | list | int | float | str)}
+    return f" Its inputs: {', '.join(f'{name} {_shown(x)}' for name, x in shown.items())}." if shown else ""
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    return tuple(value.shape) if isinstance(value, Tensor) else value
 
 
 def _hint(error: BaseException, case: Case) -> str:
