@@ -22,7 +22,7 @@ COMPRESSORS = {
     "bz2": lambda data: bz2.compress(data, 9),
     "xz": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
 }
-PROMPTS = ("ROMEO:\n", "To be, or not to be", "My lord, ", "\n\n", "KING RICHARD III:\nNow ", "O Romeo, Romeo! ")
+PROMPTS = ("ROMEO:\n", "To be, or not to be", "KING RICHARD III:\nNow ", "\n\n")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def test_it_has_learned_english(model: MiniDeepSeek) -> None:
     assert loss < 2.3 < math.log(27)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
-def test_drafts_change_nothing(model: MiniDeepSeek, prompt: str) -> None:
-    tokens = corpus.encode(prompt)[None]
-    drafted = generate(model, tokens, 120, speculate=True)
-    assert torch.equal(drafted.tokens, generate(model, tokens, 120).tokens)
-    assert drafted.acceptance > 0.3 and drafted.passes < 100
+def test_drafts_change_nothing_and_many_stand(model: MiniDeepSeek) -> None:
+    prompts = [corpus.encode(prompt)[None] for prompt in PROMPTS]
+    drafted = [generate(model, prompt, 80, speculate=True) for prompt in prompts]
+    for prompt, result in zip(prompts, drafted, strict=True):
+        assert torch.equal(result.tokens, generate(model, prompt, 80).tokens)
+    assert sum(result.accepted for result in drafted) > 0.5 * sum(result.offered for result in drafted)
 
 
 @NEEDS_TEXT
