@@ -137,6 +137,48 @@ def test_the_balance_lab_draws_while_it_trains_stops_and_goes_on(lab: Lab, page:
     assert errors == []
 
 
+DRAFTS = """
+import time
+import torch
+from course_lib.config import mini
+from course_lib.model import MiniDeepSeek
+from course_lib.speculative import verify_greedy
+from course_lib.widgets.mtp import DraftExplorer
+
+def slow(draft, logits):
+    time.sleep(0.1)  # leaves time to press Stop
+    return verify_greedy(draft, logits)
+
+torch.manual_seed(0)
+DraftExplorer(MiniDeepSeek(mini(num_nextn_predict_layers=1)), "ab", new_tokens=30, verify=slow)
+"""
+
+
+def test_the_draft_explorer_steps_back_writes_and_stops(lab: Lab, page: Page, tmp_path: Path) -> None:
+    cells = [new_code_cell(DRAFTS.strip())]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), tmp_path / "drafts.ipynb")
+    errors = open_notebook(page, lab, tmp_path / "drafts.ipynb")
+    run_all(page)
+    picture = page.locator(".draft-text[role=img]")
+    widget = page.locator(".jp-OutputArea-output .jupyter-widgets", has=picture).first
+    expect(widget).to_contain_text("the same text as without drafts")
+    last = int(re.findall(r"^Pass (\d+) ", picture.get_attribute("aria-label") or "")[0])
+    widget.locator(".noUi-handle").last.press("ArrowLeft")
+    expect(picture).to_have_attribute("aria-label", re.compile(f"^Pass {last - 1} of {last} "))
+    assert picture.locator(".draft-now").count() == 1
+    widget.locator("textarea").fill("abc")
+    button = widget.locator("button")
+    button.press("Enter")
+    expect(button).to_have_text("Stop")
+    expect(button).to_be_focused()
+    expect(picture).to_have_attribute("aria-label", re.compile(r"^Pass \d+ .* prompt: 3\."))  # drawn while it writes
+    button.press("Enter")
+    expect(button).to_have_text("Write")
+    expect(widget).to_contain_text("Stopped after")
+    screenshot(page, "draft_explorer")
+    assert errors == []
+
+
 DEAF = """
 from ipywidgets import HTML, IntSlider, VBox
 VBox([IntSlider(3), HTML('<svg role="img" aria-label="still" height="9"><rect width="3" height="9"/></svg>')])

@@ -1,0 +1,372 @@
+"""The draft explorer without a browser: write, step back, stop, judge drafts wrongly; read the picture."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from threading import Event, main_thread
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from course_lib import generation
+from course_lib.corpus import encode
+from course_lib.figures.mtp import COLOURS, UNREADABLE, DraftedText, Pass, draft_html, picture
+from course_lib.generation import Generation, generate
+from course_lib.model import MiniDeepSeek
+from course_lib.speculative import tokens_per_step, verify_greedy
+from course_lib.widgets import mtp
+from course_lib.widgets.mtp import DraftExplorer
+from tests.conftest import tiny_heads
+
+NEW = 16
+
+
+def model(depths: int) -> MiniDeepSeek:
+    """Quick. At a temperature of 1 every kind of token comes; greedily hardly a draft stands."""
+    torch.manual_seed(2)
+    sizes = {"vocab_size": 256, "num_hidden_layers": 1, "num_nextn_predict_layers": depths}
+    config = tiny_heads(2, initializer_range=0.1, **sizes)
+    return MiniDeepSeek(config).double().eval()
+
+
+def explorer(depths: int = 2, new_tokens: int = NEW, **settings: Any) -> DraftExplorer:
+    return DraftExplorer(model(depths), **{"prompt": "ab", "new_tokens": new_tokens, **settings})
+
+
+def html(picture: str) -> ElementTree.Element:
+    return ElementTree.fromstring(f"<div>{picture}</div>")
+
+
+def text(picture: str) -> ElementTree.Element:
+    (element,) = [each for each in html(picture).iter("div") if each.get("role") == "img"]
+    return element
+
+
+def spans(picture: str) -> list[tuple[str, str, str]]:
+    """Kind, text and tooltip of each character."""
+    all_spans = [each for each in text(picture).iter("span") if each.get("title")]
+    return [(each.attrib["class"].removeprefix("draft-"), each.text or "", each.attrib["title"]) for each in all_spans]
+
+
+def outlined(picture: str) -> str:
+    return "".join("".join(each.itertext()) for each in text(picture).iter("span") if each.get("class") == "draft-now")
+
+
+def said(each: DraftExplorer) -> str:
+    return "".join(ElementTree.fromstring(each.status.value).itertext())
+
+
+def written(each: DraftExplorer, speculate: bool = True) -> Generation:
+    """What the explorer should have written."""
+    return generate(
+        each.model, encode(each.prompt.value)[None], each.new_tokens, speculate=speculate,
+        temperature=each.temperature.value, seed=each.seed.value,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("depths", [1, 2])
+def test_counts_and_colours_are_those_of_the_generation(depths: int) -> None:
+    each = explorer(depths)
+    each.temperature.value = 1.0
+    each.write()
+    right = written(each)
+    kinds = Counter(right.origins)
+    assert min(kinds.values()) > 0 and len(kinds) == 4, kinds
+    assert each.writing.tokens == right.tokens[0].tolist() and len(each.writing.passes) == right.passes
+    told = text(each.picture.value).attrib["aria-label"]
+    for kind, words in (("plain", "without a draft"), ("accepted", "draft stood"), ("replaced", "draft replaced")):
+        assert f"{words}: {kinds[kind]}. " in told
+    assert f"all stood: {kinds['free']}. " in told and "prompt: 2. " in told
+    expected = tokens_per_step(right.acceptance, depths)
+    for words in (
+        f"{NEW} tokens (bytes) in {right.passes} passes: {right.tokens_per_pass:.2f} a pass",
+        f"of {right.offered} judged drafts {right.accepted} stood: {right.acceptance:.0%}",
+        f"{1 + right.accepted / (right.passes - 1):.2f}, expected at this acceptance {expected:.2f}",
+    ):
+        assert words in told and words in each.picture.value
+    assert "another text than without drafts" in said(each)
+
+
+def test_the_slider_goes_back_pass_by_pass() -> None:
+    each = explorer()
+    each.temperature.value = 1.0
+    each.write()
+    right, end, all_spans = written(each), 0, []
+    assert each.upto.value == each.upto.max == right.passes
+    for step, one in enumerate(each.writing.passes, 1):
+        each.upto.value = step
+        end += len(one.tokens)
+        assert sum(each.shown.counts.values()) == end + 2
+        assert f"Pass {step} of {right.passes} " in html(each.picture.value).findtext(".//b", "")
+        assert len(spans(each.picture.value)) > len(all_spans)
+        all_spans = spans(each.picture.value)
+        assert outlined(each.picture.value).endswith(all_spans[-1][1])
+        assert each.shown.passes[-1].tokens == right.tokens[0, end - len(one.tokens) : end].tolist()
+    each.upto.value = 0
+    assert [span[0] for span in spans(each.picture.value)] == ["prompt"] * 2 and outlined(each.picture.value) == ""
+    assert f"Before pass 1 of {right.passes}" in each.picture.value
+
+
+def test_the_kinds_are_those_of_the_generation() -> None:
+    assert set(COLOURS) == {generation.PLAIN, generation.ACCEPTED, generation.REPLACED, generation.FREE}
+
+
+# two drafts a pass, by hand: é comes in two halves, of which the second replaced an x
+BY_HAND = DraftedText(
+    prompt='<script>"&\n',
+    passes=[
+        Pass(tokens=[97], origins=["plain"], drafted=[None]),
+        Pass(
+            tokens=[60, 98, 195], origins=["accepted", "accepted", "free"], drafted=[60, 98, None],
+            offered=2, accepted=2,
+        ),
+        Pass(tokens=[169], origins=["replaced"], drafted=[120], offered=1),
+        Pass(tokens=[10, 32], origins=["accepted", "replaced"], drafted=[10, 62], offered=2, accepted=1),
+        Pass(tokens=[7], origins=["accepted"], drafted=[7], offered=2, accepted=1),
+    ],
+    total=5, depth=2, expected=2.25,
+)  # fmt: skip
+
+
+def upto(passes: int) -> DraftedText:
+    return DraftedText(prompt=BY_HAND.prompt, passes=BY_HAND.passes[:passes], total=5, depth=2, expected=2.25)
+
+
+def test_every_character_says_where_it_came_from() -> None:
+    drawn = spans(draft_html(BY_HAND))
+    assert "".join(shown for _, shown, _ in drawn) == f'<script>"&↵\na<bé↵\n {UNREADABLE}'
+    assert [kind for kind, *_ in drawn] == ["prompt"] * 11 + [
+        "plain", "accepted", "accepted", "replaced", "accepted", "replaced", "accepted"
+    ]  # fmt: skip
+    assert [note for *_, note in drawn[11:]] == [
+        "pass 1: without a draft",
+        "pass 2: draft stood",
+        "pass 2: draft stood",
+        "pass 3: draft replaced; the draft was “x”; last of 2 bytes",
+        "pass 4: draft stood",
+        "pass 4: draft replaced; the draft was “>”",
+        "pass 5: draft stood",
+    ]
+    assert "<script" not in draft_html(BY_HAND)
+
+
+@pytest.mark.parametrize(
+    ("passes", "words", "end"),
+    [
+        (1, "wrote “a” without a draft", "a"),
+        (2, "drafted “<b”: “<b” stood, “\\xc3” came free", f"<b{UNREADABLE}"),
+        (3, "drafted “x”: “x” was replaced by “\\xa9”, 1 more not judged", "é"),
+        (4, "drafted “↵>”: “↵” stood, “>” was replaced by “␣”", "↵\n "),
+        (5, "drafted “\\x07”: “\\x07” stood, no room for more", UNREADABLE),
+    ],
+)
+def test_the_last_pass_is_outlined_and_told(passes: int, words: str, end: str) -> None:
+    drawn = draft_html(upto(passes))
+    assert html(drawn).findtext(".//b") == f"Pass {passes} of 5 {words}"
+    assert text(drawn).attrib["aria-label"].startswith(f"Pass {passes} of 5 {words}. ")
+    assert outlined(drawn) == end
+
+
+def test_numbers_by_hand() -> None:
+    assert upto(1).numbers == ["1 tokens (bytes) in 1 pass: 1.00 a pass"]
+    assert BY_HAND.numbers == [
+        "8 tokens (bytes) in 5 passes: 1.60 a pass",
+        "of 7 judged drafts 4 stood: 57%",
+        "tokens of a pass with drafts: 2.00, expected at this acceptance 2.25",
+    ]
+    assert BY_HAND.counts == {"prompt": 11, "plain": 1, "accepted": 4, "replaced": 2, "free": 1}
+    assert DraftedText(prompt="").last_pass == "Nothing written yet"
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe", b"\xe2\x82", b"a\xe2\x82b", b"\xf0\x9f\x99\x82!", b"\xed\xa0\x80"])
+def test_any_bytes_can_be_shown(garbage: bytes) -> None:
+    one = Pass(tokens=list(garbage), origins=["plain"] * len(garbage), drafted=[None] * len(garbage))
+    drawn = "".join(shown for _, shown, _ in spans(draft_html(DraftedText(prompt="\udc00", passes=[one], total=1))))
+    bad = sum(byte >= 128 for byte in garbage) * UNREADABLE
+    assert drawn[1:] == ("🙂!" if b"!" in garbage else f"a{bad}b" if b"a" in garbage else bad)
+
+
+def test_greedily_the_text_is_compared_with_the_plain_one() -> None:
+    each = explorer()
+    assert "It is the same text as without drafts, token for token." in said(each)
+    each.speculate.value = False
+    assert "Changed: press Write" in said(each)
+    each.write()
+    assert each.shown.counts["plain"] == NEW == len(each.writing.passes) and each.shown.depth == 0
+    assert "judged" not in each.picture.value and "Written without drafts" in said(each)
+
+
+def credulous(draft: Any, logits: Any) -> Any:
+    return torch.cat([draft, logits[-1:].argmax(-1)])
+
+
+def test_a_text_that_differs_is_told_with_the_gap_of_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = explorer(verify=credulous)
+    plain, here = written(each, speculate=False).tokens[0], torch.tensor(each.writing.tokens)
+    at = int((plain != here).nonzero()[0])
+    logits = each.model(torch.cat([encode("ab"), plain[:at]])[None])[0, -1]
+    gap = (logits[plain[at]] - logits[here[at]]).item()
+    assert f"Token {at + 1} is not what is written without drafts" in said(each)
+    assert f"{gap:.2g} apart: more than rounding moves them" in said(each)
+    monkeypatch.setattr(mtp, "NEAR", 1e9)
+    each.write()
+    assert "a near tie, which rounding may decide either way" in said(each)
+
+
+def test_what_no_right_verify_does_is_told() -> None:
+    each = explorer(verify=lambda draft, logits: draft[:1])
+    assert f"verify refused {NEW - 1} drafts and put the same tokens in their place." in said(each)
+    each.verify = lambda draft, logits: torch.cat([draft[:1] ^ 1, draft])
+    each.write()
+    assert re.search(r"verify kept \d+ drafts and gave back other tokens for them\.", said(each))
+    assert any("draft stood; the draft was" in note for *_, note in spans(each.picture.value))
+
+
+def broken(draft: Any, logits: Any) -> Any:
+    return draft[0] / {}["<script>"]
+
+
+@pytest.mark.parametrize(
+    ("verify", "message"),
+    [
+        (broken, "KeyError: '<script>' (in broken, line "),
+        (lambda draft: draft, "TypeError: "),
+        (lambda draft, logits: None, "integers from 0 to 255; it gave None"),
+        (lambda draft, logits: [97], "it gave [97]"),
+        (lambda draft, logits: logits[0], "it gave tensor("),
+        (lambda draft, logits: draft[:, None], "it gave tensor("),
+        (lambda draft, logits: torch.tensor([256]), "it gave tensor([256])"),
+        (lambda draft, logits: torch.tensor([-1]), "it gave tensor([-1])"),
+        (lambda draft, logits: draft[:0], "of a draft of 2 verify kept 0 tokens, wanted 1 to 3"),
+        (lambda draft, logits: exit(), "SystemExit"),
+    ],
+)
+def test_an_error_of_verify_is_told_and_mended(verify: Callable[..., Any], message: str) -> None:
+    each = explorer(new_tokens=6, verify=verify)
+    assert "An error stopped the writing after 1 pass." in said(each) and message in said(each)
+    assert each.button.description == "Write" and each.shown.counts["plain"] == 1
+    each.verify = None
+    each.write()
+    assert "It is the same text" in said(each) and len(each.writing.tokens) == 6
+
+
+class Slow:
+    """The right verification, which on its fifth call waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls, self.reached, self.released = 0, Event(), Event()
+
+    def __call__(self, draft: Any, logits: Any) -> Any:
+        self.calls += 1
+        if self.calls == 5:
+            self.reached.set()
+            assert self.released.wait(60)
+        return verify_greedy(draft, logits)
+
+
+def test_the_button_writes_and_stops() -> None:
+    each, slow = explorer(), Slow()
+    assert each.button.description == "Write"
+    each.verify = slow
+    each.prompt.value = "other"
+    each.button.click()
+    assert slow.reached.wait(60) and each.thread is not main_thread()
+    assert each.button.description == "Stop" and "Writing" in said(each)
+    each.button.click()  # verify has not answered, and is not waited for
+    assert said(each) == "Stopped after 5 passes." and each.button.description == "Write"
+    stopped = each.picture.value
+    assert each.upto.value == 5 and spans(stopped)[0][1] == "o"
+    slow.released.set()
+    each.thread.join(60)
+    assert not each.thread.is_alive()
+    assert each.picture.value == stopped and said(each) == "Stopped after 5 passes."
+    each.verify = None
+    each.button.click()
+    each.thread.join(60)
+    assert "It is the same text" in said(each) and each.button.description == "Write"
+    assert torch.equal(torch.tensor(each.writing.tokens), written(each).tokens[0])
+
+
+def test_an_abandoned_text_does_not_touch_the_next() -> None:
+    each, slow = explorer(), Slow()
+    each.verify = slow
+    each.button.click()
+    assert slow.reached.wait(60)
+    left, each.verify = each.thread, None
+    each.button.click()
+    each.write()
+    after = (each.picture.value, each.status.value, len(each.writing.passes))
+    slow.released.set()
+    left.join(60)
+    assert (each.picture.value, each.status.value, len(each.writing.passes)) == after
+
+
+def test_an_interrupt_stops_too() -> None:
+    def interrupted(draft: Any, logits: Any) -> Any:
+        raise KeyboardInterrupt
+
+    each = explorer(verify=interrupted)
+    assert said(each) == "Stopped after 1 pass." and each.button.description == "Write"
+
+
+def test_another_prompt_and_none() -> None:
+    each = explorer(prompt="")
+    assert "Not written. The prompt is empty" in said(each) and "Nothing written yet" in each.picture.value
+    each.button.click()
+    assert "The prompt is empty" in said(each) and each.button.description == "Write"
+    each.ready.value = mtp.PROMPTS[1]
+    assert each.prompt.value == mtp.PROMPTS[1] and each.ready.value == ""
+    each.write()
+    start = "".join(shown for kind, shown, _ in spans(each.picture.value) if kind == "prompt")
+    assert start == mtp.PROMPTS[1].replace("\n", "↵\n")
+    before = each.picture.value
+    each.prompt.value = ""
+    each.write()
+    assert "The prompt is empty" in said(each) and each.picture.value == before
+    each.prompt.value = "\udc00"
+    each.write()
+    assert "UnicodeEncodeError" in said(each)
+
+
+def test_a_seed_gives_the_same_text_again() -> None:
+    each = explorer(seed=3)
+    each.temperature.value = 1.0
+    texts = []
+    for seed in (3, 4, 3):
+        each.seed.value = seed
+        each.write()
+        texts.append(each.writing.tokens)
+    assert texts[0] == texts[2] != texts[1]
+
+
+def test_models_without_drafts_and_without_bytes() -> None:
+    each = DraftExplorer(model(0), "ab", 4)
+    assert each.speculate.disabled and not each.speculate.value and each.shown.counts["plain"] == 4
+    with pytest.raises(ValueError, match="wanted a vocab_size of 256, got 37"):
+        DraftExplorer(MiniDeepSeek(tiny_heads(2)))
+
+
+def test_the_static_picture_shows_the_same() -> None:
+    axes = picture(BY_HAND).axes[0]
+    cells = BY_HAND.cells
+    assert [each.get_text() for each in axes.texts] == [cell.text.rstrip("\n") for cell in cells]
+    tinted = [each for each in axes.patches if isinstance(each, Rectangle) and each.get_fill()]
+    assert [to_hex(each.get_facecolor()).upper() for each in tinted] == [COLOURS[cell.origin] for cell in cells[11:]]
+    assert len(axes.patches) - len(tinted) == 1, "the last pass is outlined"
+    assert BY_HAND.last_pass in axes.get_title(loc="left") and BY_HAND.numbers[1] in axes.get_title(loc="left")
+    lines = [each.get_position()[1] for each in axes.texts]
+    assert lines == sorted(lines) and len(set(lines)) == 3  # two newlines
+    formula = Pass(tokens=list(b"$\\frac$"), origins=["plain"] * 7, drafted=[None] * 7)
+    long = DraftedText(prompt="$" * 200 + "中", passes=[formula], total=1)
+    figure = picture(long)
+    figure.draw_without_rendering()
+    assert {each.get_position()[1] for each in figure.axes[0].texts} == {0.45, 1.45, 2.45}
+    assert UNREADABLE in [each.get_text() for each in figure.axes[0].texts], "not in the font"
+
+
+def test_without_a_kernel_it_says_what_to_do() -> None:
+    assert "run this cell" in repr(explorer(prompt=""))
