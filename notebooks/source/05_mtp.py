@@ -490,9 +490,10 @@ explorer
 # %% tags=["nbval-ignore-output"]
 from course_lib.figures.mtp import picture
 
-explorer.temperature.value = 0.8
-explorer.write()
-picture(explorer.shown)
+still = DraftExplorer(boxed_model, prompt="")  # writes nothing yet, and leaves yours above alone
+still.prompt.value, still.temperature.value = "ROMEO:\n", 0.8
+still.write()
+picture(still.shown)
 
 # %% [markdown]
 # ### Nothing is lost
@@ -540,6 +541,7 @@ def watched(draft, draft_probs, target_probs, uniforms):
     return verify_sampled(draft, draft_probs, target_probs, uniforms)
 
 
+# %%
 def write(temperature: float) -> list:
     settings = dict(temperature=temperature, speculate=True, verify=watched)
     texts = enumerate(tqdm(prompts, desc=f"temperature {temperature}", leave=False))
@@ -652,8 +654,8 @@ print(f"whole texts, measured: {plain_time / drafted_time:.2f} times the speed")
 
 # %% [markdown]
 # Two things eat the gain. Our depth is one block beside four, so a draft costs a fair part of a pass; V3's is one beside 61. And
-# a small model on a CPU is not held up by reading its weights: its time goes into hundreds of small operations, and for two
-# tokens, which go to more experts than one, there is more to do.
+# a small model on a CPU is not held up by reading its weights: its time goes into hundreds of small operations, of which
+# two tokens, that go to more experts than one, need a few more.
 #
 # Is it better on a large machine? Suppose that time is nothing but reading weights, and count what V3 reads. In one extreme it writes a
 # single text: one token reads 8 experts of 256 in each layer, and two tokens, if they choose independently, nearly twice as

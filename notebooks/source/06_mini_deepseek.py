@@ -343,7 +343,7 @@ for name, each in seconds.items():
 
 # %% [markdown]
 # 800 steps of four models, each with several seeds, take longer than a page may. A command did it, and its log is part
-# of the course: `python3 course.py sweep ablations --seeds SEEDS --out course_lib/logs/ablations.csv`.
+# of the course: `python3 course.py sweep ablations --seeds 0,1,2,3 --out course_lib/logs/ablations.csv`.
 
 # %%
 from importlib.resources import files
