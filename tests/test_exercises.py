@@ -235,7 +235,7 @@ def forever(*arguments: object) -> None:
         (forever, "It did not run on case 1 of 3: SystemExit: bye."),
         (scaled_in_place, "It changed its input x"),
         (turned_in_place, "It changed its input x"),
-        (lambda *a: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the `return` missing"),
+        (lambda *a: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the `return` missing?"),
         (lambda *a: 3.5, "wanted a tensor of shape (2, 3, 5, 8), got a float"),
         (lambda x, *a: x[0], "wanted shape (2, 3, 5, 8), got (3, 5, 8)"),
         (

@@ -275,6 +275,47 @@ def sampled_past_refusals(draft: Tensor, draft_probs: Tensor, target_probs: Tens
     return torch.tensor([*out, int((left.cumsum(0) <= uniforms[-1] * left.sum()).sum())])
 
 
+def sampled_from_row(row: int) -> Callable[..., Tensor]:
+    """Draws from a residual whatever was accepted."""
+
+    def wrong(draft: Tensor, draft_probs: Tensor, target_probs: Tensor, uniforms: Tensor) -> Tensor:
+        right = sampled_by_loops(draft, draft_probs, target_probs, uniforms)
+        if len(right) <= len(draft):
+            return right
+        cdf = torch.relu(target_probs[-1] - draft_probs[row if row < 0 else len(draft)]).cumsum(0)
+        return torch.cat([draft, (cdf > uniforms[-1] * cdf[-1]).nonzero()[0]])
+
+    return wrong
+
+
+def sampled_from_above(draft: Tensor, draft_probs: Tensor, target_probs: Tensor, uniforms: Tensor) -> Tensor:
+    """With 1 - u for the last."""
+    kept = len(sampled_by_loops(draft, draft_probs, target_probs, uniforms)) - 1
+    weights = torch.relu(target_probs - F.pad(draft_probs, (0, 0, 0, 1)))[kept]
+    cdf = (weights / weights.sum()).cumsum(0)
+    return torch.tensor([*draft[:kept].tolist(), int(torch.searchsorted(cdf, 1 - uniforms[-1], right=True))])
+
+
+def loss_reshaped(logits: list[Tensor], tokens: Tensor, weight: float) -> Tensor:
+    b, window = tokens.shape
+    losses = [
+        F.cross_entropy(each.reshape(b, -1, window - 1 - k), tokens[:, k + 1 :], reduction="sum")
+        for k, each in enumerate(logits, 1)
+    ]
+    return weight * torch.stack(losses).mean() / b / (window - 1)
+
+
+def greedy_to(find: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
+    """Up to where `find` sees the first mismatch."""
+
+    def wrong(draft: Tensor, target_logits: Tensor) -> Tensor:
+        best = target_logits.argmax(-1)
+        end = int(find(draft == best[:-1]))
+        return torch.cat([draft[:end], best[end : end + 1]])
+
+    return wrong
+
+
 def speed_from_tensor(acceptance: float, depth: int) -> Tensor:
     a = torch.tensor(acceptance)
     return (1 - a ** (depth + 1)) / (1 - a)
@@ -293,19 +334,25 @@ NAMED = [
     ("mtp_loss", loss_from_depth_0, "taken as depth 0"),
     ("mtp_loss", lambda x, t, w: loss_from_means([y.softmax(-1) for y in x], t, w), "a second softmax"),
     ("mtp_loss", lambda x, t, w: len(x) * loss_from_means(x, t, w), "not divided by their number D"),
+    ("mtp_loss", lambda x, t, w: loss_by_loops(x, t, w) / len(x), "a division by D twice"),
+    ("mtp_loss", loss_reshaped, "reshaped to b z T-k"),
     ("mtp_loss", lambda x, t, w: len(x) / (len(x) + 1) * loss_by_loops(x, t, w), "a division by D+1"),
     ("verify_greedy", greedy_without_stop, "past the first mismatch"),
     ("verify_greedy", greedy_if_sure, "while the target is sure of itself"),
     ("verify_greedy", greedy_in_a_loop, "no bonus when all are accepted"),
     ("verify_greedy", lambda draft, x: torch.cat([draft, x[-1:].argmax(-1)]), "the last row's token: keep"),
+    ("verify_greedy", greedy_to(lambda same: (~same).int().argmax() if len(same) else 0), "where there is none"),
     ("verify_greedy", lambda draft, x: len(greedy_by_loop(draft, x)) - 1, "a count"),
     ("verify_sampled", sampled_from(lambda p, q: p), "drawn anew from p"),
     ("verify_sampled", sampled_from(lambda p, q: torch.relu(p - q), normalise=False), "not normalised"),
     ("verify_sampled", sampled_from(lambda p, q: torch.relu(q - p)), "the wrong way round"),
     ("verify_sampled", sampled_past_refusals, "going on after a refusal"),
+    ("verify_sampled", sampled_from_above, "adds up in another order"),
     ("tokens_per_step", speed_from_tensor, "0/0 at a = 1"),
     ("tokens_per_step", lambda a, depth: sum(a**j for j in range(depth)), "stops one short"),
     ("tokens_per_step", lambda a, depth: sum(a**j for j in range(1, depth + 1)), "the accepted drafts alone"),
+    ("tokens_per_step", lambda a, depth: 1 + torch.tensor(a), "1 + a, as if one token"),
+    ("tokens_per_step", lambda a, depth: math.prod([1 + a] * depth), "a power of 1 + a"),
 ]
 
 
@@ -314,6 +361,51 @@ def test_a_mistake_written_another_way_is_named(name: str, wrong: Callable[..., 
     for seed in SEEDS:
         outcome = HW3[name].grade(wrong, seed)
         assert outcome.points == 0 and message in outcome.message, outcome
+
+
+STOPS = [
+    ("tokens_per_step", lambda a, depth: (a ** (depth + 1) - 1) / (a - 1), "3 of 3: ZeroDivisionError", "0/0 at a = 1"),
+    ("tokens_per_step", lambda a, depth: (1 - a**depth) / (1 - a), "3 of 3: ZeroDivisionError", "stops one short"),
+    ("tokens_per_step", lambda a, depth: (1 - a) ** -1, "3 of 3: ZeroDivisionError", "drafts without end"),
+    ("verify_greedy", greedy_to(lambda same: same.int().argmin()), "4 of 6: IndexError", "where there is none"),
+    ("verify_greedy", greedy_to(lambda same: (~same).nonzero()[0]), "3 of 6: IndexError", "where there is none"),
+    ("verify_greedy", greedy_to(lambda same: same.tolist().index(False)), "3 of 6: ValueError", "where there is none"),
+    ("verify_sampled", sampled_from_row(-1), "4 of 9: IndexError", "a bonus token from a residual"),
+    ("verify_sampled", sampled_from_row(0), "3 of 9: IndexError", "a bonus token from a residual"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "where", "message"), STOPS)
+def test_a_mistake_that_stops_is_named_too(name: str, wrong: Callable[..., Any], where: str, message: str) -> None:
+    for seed in SEEDS:
+        said = HW3[name].grade(wrong, seed).message
+        assert said.startswith(f"It did not run on case {where}: ") and message in said, said
+
+
+def test_a_stop_is_named_only_after_the_same_answers_and_with_the_same_error() -> None:
+    exercise, error = HW3["tokens_per_step"], ZeroDivisionError
+    for others, raised in ((2.0, error), (1.0, ValueError), (1.0, TypeError)):
+
+        def stops(a: float, depth: int, others: float = others, raised: type[Exception] = raised) -> float:
+            if a == 1:
+                raise raised("oh")
+            return others * exercise.reference(a, depth)
+
+        assert exercise.grade(stops).message.endswith(
+            f"case 3 of 3: {raised.__name__}: oh. Its inputs: acceptance 1.0, depth 3."
+        )
+    assert exercise.grade(lambda a, depth: 1 / 0).message.startswith("It did not run on case 1 of 3: ZeroDivision")
+    assert "matches" not in exercise.grade(lambda a, depth: 1 / 0).message
+
+
+def test_a_draw_of_ones_own_is_told_what_draws() -> None:
+    def drawn(draft: Tensor, draft_probs: Tensor, target_probs: Tensor, uniforms: Tensor) -> Tensor:
+        right = sampled_by_loops(draft, draft_probs, target_probs, uniforms)
+        return torch.cat([right[:-1], torch.tensor([5 if right[-1] == 3 else 3])])
+
+    message = HW3["verify_sampled"].grade(drawn).message
+    assert "values differ" in message and message.endswith(HW3["verify_sampled"].note)
+    assert HW3["verify_sampled"].grade(lambda *a: None).message.endswith("got None; is the `return` missing?")
 
 
 @pytest.mark.parametrize("bar", [0.12, 0.2, 0.25, 0.35, 0.4, 0.5, 0.7, 0.95])
@@ -339,10 +431,6 @@ def test_messages_are_short_and_tell_the_mistake() -> None:
 # What else can go wrong ----------------------------------------------------------------------------------------------
 
 
-def broken_at_one(acceptance: float, depth: int) -> float:
-    return (1 - acceptance ** (depth + 1)) / (1 - acceptance)
-
-
 def first_logits_changed(logits: list[Tensor], tokens: Tensor, weight: float) -> float:
     logits[0] *= 1.0000001
     return loss_by_loops(logits, tokens, weight)
@@ -363,7 +451,7 @@ def logits_replaced(logits: list[Any], tokens: Tensor, weight: float) -> float:
 @pytest.mark.parametrize(
     ("name", "fn", "message"),
     [
-        ("tokens_per_step", broken_at_one, "division by zero. Its inputs: acceptance 1.0, depth 3."),
+        ("tokens_per_step", lambda a, depth: None, "wanted a number, got None; is the `return` missing?"),
         ("mtp_loss", first_logits_changed, "It changed its input logits"),
         ("mtp_loss", logits_taken_out, "It changed its input logits"),
         ("mtp_loss", logits_replaced, "It changed its input logits"),

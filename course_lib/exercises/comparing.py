@@ -16,14 +16,14 @@ def same(answer: Any, expected: Any) -> bool:
     return not difference(answer, expected)
 
 
-def difference(answer: Any, expected: Any, parts: tuple[str, ...] = (), axes: str = "") -> str:
+def difference(answer: Any, expected: Any, parts: tuple[str, ...] = (), axes: str = "", note: str = "") -> str:
     """The first way in which `answer` is not `expected`, in words; empty when it is."""
     if isinstance(answer, Tensor) and (hollow := _hollow(answer)):
         return hollow
     if isinstance(expected, tuple):
         return _tuple_difference(answer, expected, parts)
     if isinstance(expected, Tensor):
-        return _tensor_difference(answer, expected, axes)
+        return _tensor_difference(answer, expected, axes, note)
     if isinstance(expected, int):
         return _count_difference(answer, expected)
     return _number_difference(answer, expected)
@@ -47,8 +47,8 @@ def _identical(a: Any, b: Any) -> bool:
 def _tuple_difference(answer: Any, expected: tuple[Any, ...], parts: tuple[str, ...]) -> str:
     names = parts or tuple(f"part {i}" for i in range(len(expected)))
     if not isinstance(answer, tuple | list) or len(answer) != len(expected):
-        got = f"{len(answer)} values" if isinstance(answer, tuple | list) else _kind(answer)
-        return f"wanted {len(expected)} values ({', '.join(names)}), got {got}."
+        got = f"{len(answer)} values." if isinstance(answer, tuple | list) else _kind(answer)
+        return f"wanted {len(expected)} values ({', '.join(names)}), got {got}"
     for name, a, e in zip(names, answer, expected, strict=True):
         if text := difference(a, e):
             return f"{name}: {text}"
@@ -76,9 +76,9 @@ def _other_order(answer: Tensor, expected: Tensor, axes: str) -> str:
     return f" The axes are {axes}; yours look like {' '.join(letters[wanted.index(size)] for size in answer.shape)}."
 
 
-def _tensor_difference(answer: Any, expected: Tensor, axes: str) -> str:
+def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str) -> str:
     if not isinstance(answer, Tensor):
-        return f"wanted a tensor of shape {tuple(expected.shape)}, got {_kind(answer)}."
+        return f"wanted a tensor of shape {tuple(expected.shape)}, got {_kind(answer)}"
     if answer.shape != expected.shape:
         other_order = _other_order(answer, expected, axes)
         return f"wanted shape {tuple(expected.shape)}, got {tuple(answer.shape)}.{other_order}"
@@ -93,7 +93,7 @@ def _tensor_difference(answer: Any, expected: Tensor, axes: str) -> str:
     where = tuple(wrong.nonzero()[0].tolist())
     return (
         f"{int(wrong.sum())} of {wrong.numel()} values differ, the first at {list(where)}: "
-        f"wanted {e[where].item():.6g}, got {a[where].item():.6g}."
+        f"wanted {e[where].item():.6g}, got {a[where].item():.6g}.{note and ' '}{note}"
     )
 
 
@@ -113,22 +113,23 @@ def _scalar(answer: Any) -> Any:
 def _count_difference(answer: Any, expected: int) -> str:
     got = _scalar(answer)
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):
-        return f"wanted an integer, got {_kind(answer)}."
+        return f"wanted an integer, got {_kind(answer)}"
     return "" if int(got) == expected else f"wanted {expected:,}, got {int(got):,}."
 
 
 def _number_difference(answer: Any, expected: float) -> str:
     got = _scalar(answer)
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
-        return f"wanted a number, got {_kind(answer)}."
+        return f"wanted a number, got {_kind(answer)}"
     right = math.isclose(got, expected, rel_tol=TOLERANCE, abs_tol=0.0)
     right = right or (math.isnan(got) and math.isnan(expected))
     return "" if right else f"wanted {expected:.6g}, got {float(got):.6g}."
 
 
 def _kind(answer: Any) -> str:
+    """The end of a sentence."""
     if answer is None:
-        return "None; is the `return` missing"
+        return "None; is the `return` missing?"
     if isinstance(answer, Tensor):
-        return f"a tensor of shape {tuple(answer.shape)} and {answer.dtype}"
-    return f"a {type(answer).__name__}"
+        return f"a tensor of shape {tuple(answer.shape)} and {answer.dtype}."
+    return f"a {type(answer).__name__}."

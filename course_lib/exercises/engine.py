@@ -19,7 +19,10 @@ UNWRITTEN = "Not written yet."
 
 @dataclass(frozen=True)
 class Misconception:
-    """A wrong implementation that people really write, and what to tell them."""
+    """A wrong implementation that people really write, and what to tell them.
+
+    It may stop on a case that is not the first: whoever stops there as well, after the same answers, is told.
+    """
 
     message: str
     wrong: Function
@@ -60,6 +63,7 @@ class Exercise:
     mistakes: Sequence[Misconception]
     parts: tuple[str, ...] = ()  # names of the answers, where there are several
     axes: str = ""  # letters of the answer's axes, where a tensor is asked for
+    note: str = ""  # what to add where values differ, of such a tensor
     structure: Structure | None = None
     canonical: Callable[[Any], Any] = lambda answer: answer  # an answer in the form in which it is compared
     refused: Callable[[int], list[Case]] = lambda seed: []  # where the reference, and so fn, must raise a ValueError
@@ -73,7 +77,8 @@ class Exercise:
         key = answer_key(self, seed)
         answers = []
         for number, case in enumerate(key.cases, 1):
-            answer, trouble = _call(fn, case, f"case {number} of {len(key.cases)}")
+            named = partial(self._named_stop, key, answers)
+            answer, trouble = _call(fn, case, f"case {number} of {len(key.cases)}", named)
             if trouble:
                 return Outcome(0, self.points, trouble)
             answers.append(answer)
@@ -83,16 +88,24 @@ class Exercise:
             return Outcome(self.points, self.points, f"Right on all {len(answers)} cases.")
         return self._judge_structure(self.structure, fn, key.cases[-1])
 
+    def _named_stop(self, key: "Key", answers: list[Any], error: BaseException) -> str:
+        """What to say of a mistake that also stops after these answers, with such an error; empty when none does."""
+        answers = [self.canonical(answer) for answer in answers]
+        for mistake in self.mistakes if answers else ():  # without an answer, any error would do
+            if type(key.mistaken(mistake, len(answers))) is type(error) and key.matches(mistake, answers):
+                return f" {mistake.message}"
+        return ""
+
     def _judge(self, key: "Key", answers: list[Any]) -> str:
         """What is wrong with the values; empty when nothing is."""
         answers = [self.canonical(answer) for answer in answers]
         if all(map(same, answers, key.expected)):
             return ""
         for mistake in self.mistakes:
-            if all(key.matches(mistake, number, answer) for number, answer in enumerate(answers)):
+            if key.matches(mistake, answers):
                 return mistake.message
         for number, (answer, right) in enumerate(zip(answers, key.expected, strict=True), 1):
-            if text := difference(answer, right, self.parts, self.axes):
+            if text := difference(answer, right, self.parts, self.axes, self.note):
                 return f"Case {number} of {len(answers)}: {text}"
         raise AssertionError("`same` and `difference` disagree")
 
@@ -126,22 +139,23 @@ class Key:
         with torch.device("cpu"):  # and not where the notebook makes its tensors
             self.cases = [*exercise.cases(seed), *([exercise.structure.case(seed)] if exercise.structure else [])]
             self.refused = exercise.refused(seed)
-        self._mistaken = cache(self._work_out)
+        self.mistaken = cache(self._work_out)
 
     @cached_property
     def expected(self) -> list[Any]:
         return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
 
-    def matches(self, mistake: Misconception, number: int, answer: Any) -> bool:
-        """Whether `answer` is what the mistake makes of that case."""
-        return any(same(answer, mistaken) for mistaken in self._mistaken(mistake, number))
+    def matches(self, mistake: Misconception, answers: list[Any]) -> bool:
+        """Whether `answers` are what the mistake makes of the first cases."""
+        made = (self.mistaken(mistake, number) for number in range(len(answers)))
+        return all(not isinstance(m, Exception) and same(a, m) for a, m in zip(answers, made, strict=True))
 
-    def _work_out(self, mistake: Misconception, number: int) -> list[Any]:
-        """The mistake's answer, or none: on some cases a mistake cannot even run."""
+    def _work_out(self, mistake: Misconception, number: int) -> Any:
+        """The mistake's answer, or its error: on some cases a mistake cannot even run."""
         try:
-            return [self.exercise.canonical(_run(mistake.wrong, self.cases[number]))]
-        except (ArithmeticError, RuntimeError, ValueError, IndexError):
-            return []
+            return self.exercise.canonical(_run(mistake.wrong, self.cases[number]))
+        except (ArithmeticError, RuntimeError, ValueError, IndexError) as error:
+            return error.with_traceback(None)  # which would keep all that the mistake made
 
 
 @lru_cache(maxsize=256)
@@ -171,7 +185,7 @@ def _error(fn: Function, case: Case) -> BaseException | None:
     return None
 
 
-def _call(fn: Function, case: Case, which: str) -> tuple[Any, str]:
+def _call(fn: Function, case: Case, which: str, named: Callable[[BaseException], str]) -> tuple[Any, str]:
     """The answer of `fn`, or what went wrong while it ran."""
     given = _copied(case)
     try:
@@ -183,7 +197,7 @@ def _call(fn: Function, case: Case, which: str) -> tuple[Any, str]:
         raise
     except BaseException as error:  # a student's function may even call exit()
         said = f"It did not run on {which}: {type(error).__name__}: {error}".rstrip(".")
-        return None, f"{said}.{_hint(error, case) or _inputs(case)}"
+        return None, f"{said}.{named(error) or _hint(error, case) or _inputs(case)}"
     if names := changed(case, given):
         return None, f"It changed its input {names}: work on a copy, the caller still needs it."
     return answer, ""

@@ -111,6 +111,14 @@ VERIFY_GREEDY = Exercise(
             lambda c: c.own[: c.kept + 1][: max(c.k, 1)],
         ),
         *many(
+            "This matches looking for a first mismatch where there is none: when all stand, or nothing is drafted, "
+            "keep the whole draft.",
+            lambda c: c.own[: c.kept % max(c.k, 1) + 1],
+            lambda c: c.own[: c.agrees.int().argmin() + 1],
+            lambda c: c.own[: (~c.agrees).nonzero()[0] + 1],
+            lambda c: c.own[: c.agrees.tolist().index(False) + 1],
+        ),
+        *many(
             "This matches the whole draft plus the last row's token: keep the draft up to the first mismatch only.",
             lambda c: torch.cat([c.draft, c.own[-1:]]),
         ),

@@ -132,6 +132,10 @@ MTP_LOSS = Exercise(
             [lambda losses, by: by.weight * losses.sum() / (by.depths + 1)],
         ),
         *named(
+            "This matches a division by D twice, as a mean of what is already divided: once is enough.",
+            [lambda losses, by: right_total(losses, by) / by.depths],
+        ),
+        *named(
             "This matches the first list item taken as depth 0, its targets one token early: it is depth 1, whose "
             "position i predicts token i+2.",
             targets=[early_targets],
@@ -143,6 +147,16 @@ MTP_LOSS = Exercise(
                 lambda losses, by: by.weight * losses[1:].sum() / by.depths,
             ],
             [right_targets, early_targets],
+        ),
+        *(
+            Misconception(
+                f"This matches a division by T-k{off:+}: the tokens hold T inputs and one target more, and the report "
+                "divides by T at every depth.",
+                losing(
+                    term=lambda x, targets, off=off: cross_entropy(x, targets) / (1 + off / targets.shape[1]), own=True
+                ),
+            )
+            for off in (-1, 1)
         ),
         *divided(
             "This matches a division by T+1: of the T+1 tokens the last is only a target, T are inputs.",
@@ -204,6 +218,11 @@ MTP_LOSS = Exercise(
         *named(
             "This matches targets in another order than the logits: flatten both the same way, b first.",
             terms=[lambda logits, targets: cross_entropy(logits, targets.mT.reshape(targets.shape))],
+        ),
+        *named(
+            "This matches logits reshaped to b z T-k, which mixes the positions: exchange their axes instead, with "
+            "transpose(1, 2).",
+            terms=[lambda logits, targets: cross_entropy(logits.reshape(logits.mT.shape).mT, targets)],
         ),
         *named(
             "This matches a second softmax: a cross-entropy takes logits and makes the probabilities itself.",

@@ -76,9 +76,15 @@ MISDRAWN = [
         Misconception(
             "This matches a bonus token from a residual: where nothing was refused, the target's last row counts as "
             "it is.",
-            sampled(after_all=lambda s, row=row: (s.p[row] - s.q[-1]).clamp(min=0) if s.k else s.p[-1]),
+            sampled(after_all=after_all),
         )
-        for row in (-1, -2)
+        for after_all in (
+            lambda s: (s.p[-1] - s.q[-1]).clamp(min=0) if s.k else s.p[-1],
+            lambda s: (s.p[-2] - s.q[-1]).clamp(min=0) if s.k else s.p[-1],
+            lambda s: (s.p[-1] - s.q[-1]).clamp(min=0),
+            lambda s: (s.p[-2] - s.q[-1]).clamp(min=0),
+            lambda s: (s.p[s.k] - s.q[s.k]).clamp(min=0),
+        )
     ),
     *drawing(CERTAIN, best),
     Misconception(CERTAIN, sampled(draws_refused=best)),
@@ -112,5 +118,8 @@ MISDRAWN = [
         in_order(descending=False),
         lambda weights, u: len(weights) - 1 - draw(weights.flip(0), u),
         lambda weights, u: draw(weights, 1 - u),
+        lambda weights, u: torch.searchsorted(weights.cumsum(0) / weights.sum(), 1 - u[None], right=True),
+        lambda weights, u: torch.searchsorted(weights.cumsum(0) / weights.sum(), 1 - u[None]),
+        lambda weights, u: (weights.cumsum(0) > (1 - u) * weights.sum()).nonzero()[0],
     ),
 ]

@@ -33,6 +33,7 @@ VERIFY_SAMPLED = Exercise(
     points=5,
     reference=verify_sampled,
     cases=sampling_cases,
+    note="The last uniform makes the draw, so one of your own, as with torch.multinomial, cannot match.",
     mistakes=[
         *accepting(P_ABOVE_Q, lambda s: s.of_p > s.of_q, lambda s: s.of_p >= s.of_q),
         Misconception(P_ABOVE_Q, sampled(lambda s: s.of_p > s.of_q, refused=lambda s, j: s.p[j])),

@@ -38,6 +38,18 @@ def infinite(depth: int) -> float:
     return math.inf
 
 
+def stopped(depth: int) -> float:
+    raise ZeroDivisionError
+
+
+def right_at_one(depth: int) -> float:
+    return depth + 1
+
+
+def counted(a: float, depth: int) -> float:
+    return sum(j * a**j for j in range(depth + 1))
+
+
 def closed(a: float, depth: int) -> float:
     return (1 - a ** (depth + 1)) / (1 - a)
 
@@ -59,7 +71,23 @@ TOKENS_PER_STEP = Exercise(
         *named(
             "This matches the accepted drafts alone: the target's own token comes on top of them, for free.",
             lambda a, depth: tokens_per_step(a, depth) - 1,
-            at_one(not_a_number, lambda a, depth: closed(a, depth) - 1),
+            *(at_one(value, lambda a, depth: closed(a, depth) - 1) for value in (stopped, not_a_number)),
+        ),
+        *named(
+            "This matches 1 + a, as if one token were drafted: the j-th of `depth` drafts stands with a^j.",
+            lambda a, depth: 1 + a,
+        ),
+        *named(
+            "This matches j a^j, a draft counted as j tokens: those before it have terms of their own, so it adds a^j.",
+            lambda a, depth: 1 + counted(a, depth),
+            counted,
+            lambda a, depth: tokens_per_step(a, depth) + counted(a, depth),
+        ),
+        *named(
+            "This matches a power of 1 + a: terms add up here, a^j for each of the `depth` drafts and 1 for the "
+            "target's own token.",
+            lambda a, depth: (1 + a) ** depth,
+            lambda a, depth: (1 + a) ** (depth + 1),
         ),
         *named(
             "This matches a depth: the target's own token comes on top, and the j-th draft stands with a^j.",
@@ -80,28 +108,23 @@ TOKENS_PER_STEP = Exercise(
         *named(
             "This matches a sum that stops one short: it goes up to a^depth, when the last draft stands too.",
             lambda a, depth: tokens_per_step(a, depth - 1),
-            at_one(not_a_number, lambda a, depth: closed(a, depth - 1)),
-            at_one(lambda depth: depth + 1, lambda a, depth: closed(a, depth - 1)),
+            *(at_one(value, lambda a, depth: closed(a, depth - 1)) for value in (stopped, not_a_number, right_at_one)),
         ),
         *named(
             "This matches a sum that goes one too far: it ends with a^depth, when the last draft stands.",
             lambda a, depth: tokens_per_step(a, depth + 1),
-            at_one(not_a_number, lambda a, depth: closed(a, depth + 1)),
-            at_one(lambda depth: depth + 1, lambda a, depth: closed(a, depth + 1)),
+            *(at_one(value, lambda a, depth: closed(a, depth + 1)) for value in (stopped, not_a_number, right_at_one)),
         ),
         *named(
             "This matches drafts without end, 1/(1-a): only `depth` of them are drafted.",
-            *(
-                at_one(value, endless)
-                for value in (infinite, not_a_number, lambda depth: depth + 1, lambda depth: depth)
-            ),
+            *(at_one(value, endless) for value in (stopped, infinite, not_a_number, right_at_one, lambda depth: depth)),
         ),
         *named(
-            "This matches the closed formula, which is 0/0 at a = 1: there every draft stands, so a pass gives "
-            "depth + 1 tokens. The sum needs no exception.",
+            "This matches the closed formula, which is 0/0 at a = 1, one of the cases: every draft stands there, so a "
+            "pass gives depth + 1 tokens. The sum needs no exception.",
             *(
                 at_one(value, closed)
-                for value in (not_a_number, infinite, lambda depth: depth, lambda depth: 0, lambda depth: 1)
+                for value in (stopped, not_a_number, infinite, lambda depth: depth, lambda depth: 0, lambda depth: 1)
             ),
         ),
         *named(
