@@ -27,7 +27,7 @@ PROMPTS = ("ROMEO:\n", "To be, or not to be", "KING RICHARD III:\nNow ", "\n\n")
 
 @pytest.fixture(scope="module")
 def model() -> MiniDeepSeek:
-    return boxed.load()
+    return boxed.load().double()  # or a near tie might fall another way on another machine
 
 
 def test_it_is_small_whole_and_has_one_depth(model: MiniDeepSeek) -> None:
