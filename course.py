@@ -4,6 +4,8 @@
     python3 course.py lab      open the course in JupyterLab
     python3 course.py test     run every test and every notebook
     python3 course.py params deepseek-v3      count a model's parameters (a config.json path works too)
+    python3 course.py train    train a small DeepSeek on a text
+    python3 course.py sweep balance           train many, for a comparison
     python3 course.py doctor   check this machine
     python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
     python3 course.py release  make the students' copies of graded notebooks (for instructors)

@@ -99,6 +99,36 @@ def test_the_solutions_earn_everything_and_bring_the_page_to_life(name: str) -> 
     assert not any(words in said for words in (WAITING, DISTRUSTED, "stopped"))
 
 
+# What the solutions bring to life ------------------------------------------------------------------------------------
+
+
+def test_hw1_writes_with_its_own_attention() -> None:
+    said = all_printed(solved("hw1_mla"))
+    assert "one pass and pieces agree to 1e-9: True" in said
+    numbers = re.search(r"cached: ([\d,]+) numbers; you count ([\d,]+)", said)
+    assert numbers is not None and numbers[1] == numbers[2]
+    forms = re.findall(r"reads +(\d+) bytes, (\w+)", said)
+    assert forms[0] == ("60", "expanded") and forms[1:] == [("1", "absorbed")] * 2
+    written = re.findall(r"(?:from the cache|all read again): +(.+)", said)
+    assert len(written) == 2 and written[0] == written[1]
+
+
+def test_hw2_trains_with_its_own_routing() -> None:
+    said = all_printed(solved("hw2_moe"))
+    assert "your layer and the course's make the same: True" in said
+    assert "MaxVio of the last 20 steps is under half of that of the first 20: True" in said
+    assert "you count 671B, 37.6B active, 36.6B without the embedding" in said
+
+
+def test_hw3_writes_the_same_text_with_its_own_drafts() -> None:
+    said = all_printed(solved("hw3_mtp"))
+    assert "the same: True" in said
+    written = re.findall(r"(.+): (\d+) passes, .* The same text: (\w+)", said)
+    assert [(name, same) for name, _, same in written] == [("your drafts", "True"), ("spoiled drafts", "True")]
+    assert int(written[0][1]) < 140 and int(written[1][1]) > 190
+    assert re.findall(r"measured (\S+), your formula (\S+)", said)[0] == ("2.77", "2.77")
+
+
 # The release ---------------------------------------------------------------------------------------------------------
 
 
