@@ -452,8 +452,8 @@ for a in (0.5, 0.7, 0.85, 0.9):
 # ## The model in the box
 #
 # The course comes with a model that has learned something. Its tokens are bytes, it has MLA, experts and one MTP depth,
-# and it has read nine tenths of Shakespeare's plays (the text "tinyshakespeare"). On the last tenth it needs so many nats
-# per character; beside it, common compressors, and a small GPT without any of these techniques.
+# and it has read nine tenths of "tinyshakespeare", a million characters of Shakespeare's plays. On the last tenth it
+# needs so many nats per character; beside it, common compressors, and a small GPT without any of these techniques.
 
 # %%
 from course_lib import boxed
