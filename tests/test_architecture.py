@@ -8,8 +8,22 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"config", "config_json", "config_rules", "claims", "grammar", "stories"},
-    {"accounting", "rope", "routing", "speculative", "cache", "doctor"},
+    {"config", "config_json", "config_rules", "claims", "grammar", "stories", "quantity"},
+    {
+        "accounting",
+        "rope",
+        "routing",
+        "speculative",
+        "cache",
+        "doctor",
+        "batched_fit",
+        "fit_data",
+        "power_law",
+        "isoflop",
+        "parametric",
+        "scaling_data",
+        "scaling",
+    },
     {"attention", "mla", "moe", "block", "mtp"},
     {
         "model",
@@ -27,7 +41,7 @@ FLOORS = [
     {"__main__", "runs"},
 ]
 WITHOUT_TORCH = {
-    "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures",
+    "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "quantity",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour
 BESIDE = {
@@ -37,6 +51,9 @@ BESIDE = {
     ("training", "corpus"), ("training", "model"), ("checkpoint", "training"), ("checkpoint", "model"),
     ("boxed", "checkpoint"), ("boxed", "model"),
     ("generation", "model"), ("__main__", "runs"),
+    ("power_law", "fit_data"), ("isoflop", "fit_data"), ("isoflop", "power_law"),
+    ("parametric", "fit_data"), ("parametric", "batched_fit"),
+    ("scaling", "power_law"), ("scaling", "isoflop"), ("scaling", "parametric"), ("scaling", "scaling_data"),
     ("experiments", "corpus"), ("experiments", "model"), ("experiments", "training"), ("experiments", "sweep"),
 }  # fmt: skip
 

@@ -1,0 +1,143 @@
+"""Published runs: where they come from, and that our fits of them say what was published."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from course_lib import scaling, scaling_data
+from course_lib.scaling import fit_parametric, fit_power_law, isoflop_optima
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+TWO_RUNS = b"""[
+  {"parameters": 100, "compute_budget": 6e4, "final_loss": 3.5},
+  {"parameters": 200, "compute_budget": 6e4, "final_loss": 3}
+]"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that stands for the place of the download; caches are empty and COURSE_DATA is not set."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(scaling_data.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    origin = dataclasses.replace(
+        scaling_data.CS336,
+        url=f"http://127.0.0.1:{server.server_port}/isoflops_curves.json",
+        sha256=hashlib.sha256(TWO_RUNS).hexdigest(),
+    )
+    monkeypatch.setitem(scaling_data.PUBLISHED, "cs336", origin)
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def test_published_runs_are_downloaded_once_and_checked(site: Path) -> None:
+    (site / "isoflops_curves.json").write_bytes(b"other")
+    with pytest.raises(ValueError, match="does not match the known hash"):
+        scaling.load_published("cs336")
+    (site / "isoflops_curves.json").write_bytes(TWO_RUNS)
+    assert len(scaling.load_published("cs336")) == 2
+    (site / "isoflops_curves.json").unlink()
+    runs = scaling.load_published("cs336")
+    assert runs.params.tolist() == [100, 200] and runs.tokens.tolist() == [100, 50] and runs.loss.tolist() == [3.5, 3]
+    assert "synthetic" in runs.source and runs.cells[1]["final_loss"] == "3"
+
+
+def test_without_network_or_folder_it_says_what_to_do(site: Path) -> None:
+    with pytest.raises(
+        ConnectionError, match=r"could not download isoflops_curves\.json .* Save http.* let COURSE_DATA"
+    ):
+        scaling.load_published("cs336")
+    with pytest.raises(
+        FileNotFoundError, match=r"gadre.*\.csv is not in COURSE_DATA, which is not set; gadre cannot be"
+    ):
+        scaling.load_published("gadre")
+    with pytest.raises(ValueError, match="no published runs 'kaplan'; known: chinchilla, cs336, porian-runs"):
+        scaling.load_published("kaplan")
+
+
+def test_a_folder_of_ones_own_is_checked_too(site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (site / "isoflops_curves.json").write_bytes(TWO_RUNS)  # must not be asked
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"has no isoflops_curves\.json; unset it to download cs336 from http"):
+        scaling.load_published("cs336")
+    with pytest.raises(FileNotFoundError, match=r"has no porian_optima\.csv; porian-optima cannot be downloaded"):
+        scaling.load_published("porian-optima")
+    (tmp_path / "isoflops_curves.json").write_bytes(b"other")
+    with pytest.raises(ValueError, match="is another file: its sha256 is"):
+        scaling.load_published("cs336")
+    (tmp_path / "isoflops_curves.json").write_bytes(TWO_RUNS)
+    assert len(scaling.load_published("cs336")) == 2
+
+
+def test_rows_and_cells_of_a_table(site: Path) -> None:
+    (site / "isoflops_curves.json").write_bytes(TWO_RUNS)
+    runs = scaling.load_published("cs336")
+    assert runs.where(parameters=200).loss.tolist() == [3] and len(runs.where(parameters=7)) == 0
+    assert runs.rows(runs.loss > 3.2).cells[0]["parameters"] == "100"
+    with pytest.raises(ValueError, match="cs336 has no column 'stage'; it has parameters, compute_budget, final_loss"):
+        runs.where(stage=0)
+
+
+needs_data = pytest.mark.skipif("COURSE_DATA" not in os.environ, reason="needs published runs in COURSE_DATA")
+
+
+@needs_data
+def test_chinchilla() -> None:
+    """Refit by Besiroglu et al. 2024: 0.5126 with a standard error of 0.018, without the five highest losses."""
+    runs = scaling.load_published("chinchilla")
+    assert len(runs) == 245
+    runs = runs.rows(runs.loss < runs.loss.topk(5).values.min())
+    fit = fit_parametric(runs.params, runs.tokens, runs.loss, resamples=1000, source=runs.source)
+    assert len(runs) == 240 and fit.objective <= 0.0010183 and fit.message == ""
+    assert fit.a.value == pytest.approx(0.514, abs=0.002)
+    assert (fit.a.high - fit.a.low) / (2 * 1.96) == pytest.approx(0.018, rel=0.1)
+    assert fit.a.covers(0.5126) and fit.E.covers(1.8172) and not fit.E.covers(1.69)
+
+
+@needs_data
+def test_synthetic_isoflops() -> None:
+    runs = scaling.load_published("cs336")
+    fit = isoflop_optima(runs.flops, runs.params, runs.loss)
+    law, best = fit.law(), fit.law_of_best_runs()
+    assert [law.exponent.value, law.at(1e23).value, law.at(1e24).value] == pytest.approx(
+        [0.5146, 9.11e10, 2.98e11], rel=1e-3
+    )
+    assert [best.exponent.value, best.at(1e23).value, best.at(1e24).value] == pytest.approx(
+        [0.4687, 7.01e10, 2.06e11], rel=1e-3
+    )
+
+
+@needs_data
+def test_porians_ten_exponents() -> None:
+    """From Kaplan's 0.88 to Chinchilla's 0.5, one correction after another (arXiv:2406.19146)."""
+    optima, found = scaling.load_published("porian-optima"), []
+    for dataset in ("refinedweb", "openwebtext2"):
+        for stage in range(5):
+            runs = optima.where(dataset=dataset, stage=stage)
+            runs = runs.rows(~runs.params.isnan())
+            found.append(fit_power_law(runs.flops, runs.params).exponent.value)
+    printed = [0.8338, 0.7009, 0.6035, 0.5714, 0.4970, 0.8700, 0.7000, 0.6016, 0.5689, 0.5184]
+    assert found == pytest.approx(printed, abs=0.001)
+
+
+@needs_data
+def test_every_published_table_can_be_read() -> None:
+    rows = {name: len(scaling.load_published(name)) for name in scaling_data.PUBLISHED}
+    assert rows == {"chinchilla": 245, "cs336": 72, "porian-runs": 1160, "porian-optima": 118, "gadre": 104}
