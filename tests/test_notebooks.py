@@ -80,6 +80,15 @@ BROKEN: list[tuple[str, Callable[[NotebookNode], object]]] = [
 ]
 
 
+def test_readers_find_every_lesson_and_assignment() -> None:
+    start, readme = ROOT / "notebooks/source/00_start_here.py", ROOT / "README.md"
+    for notebook in NOTEBOOKS:
+        assert f"](notebooks/{notebook.name})" in readme.read_text(encoding="utf-8")
+        assert f"]({notebook.name})" in start.read_text(encoding="utf-8") or notebook.stem == start.stem
+    for release in (ROOT / "assignments/release").glob("*/*.ipynb"):
+        assert f"]({release.relative_to(ROOT).as_posix()})" in readme.read_text(encoding="utf-8")
+
+
 def test_a_good_lesson_keeps_the_rules() -> None:
     assert problems(lesson(), size=MAX_BYTES - 1) == []
 

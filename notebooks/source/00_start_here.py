@@ -17,10 +17,10 @@
 # | 00 this page | check the machine; meet the claims |
 # | [01 The KV cache](01_kv_cache.ipynb) | say from a config how many users fit on one GPU |
 # | [02 Latent attention](02_mla.ipynb) | compress keys and values, and find when absorbing loses |
-# | 03 Routing to experts | count V3's 671 and 37 billion parameters from its config |
-# | 04 Load balancing | watch routing collapse, and mend it with a bias |
-# | 05 Multi-token prediction | train a second prediction, and decode with it without loss |
-# | 06 A small DeepSeek | assemble the whole, train it, let it write |
+# | [03 Routing to experts](03_moe_routing.ipynb) | count V3's 671 and 37 billion parameters from its config |
+# | [04 Load balancing](04_load_balancing.ipynb) | watch routing collapse, and mend it with a bias |
+# | [05 Multi-token prediction](05_mtp.ipynb) | train a second prediction, and decode with it without loss |
+# | [06 A small DeepSeek](06_mini_deepseek.ipynb) | assemble the whole, train it, let it write |
 # | 07 Scaling laws | fit small runs, forecast a large one, with intervals |
 # | 08 Cost and energy | check the bill line by line |
 #
