@@ -9,6 +9,7 @@
     python3 course.py doctor   check this machine
     python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
     python3 course.py release  make the students' copies of graded notebooks (for instructors)
+    python3 course.py grade submitted --assignment hw1_mla      grade a class (for instructors; INSTRUCTORS.md)
 
 Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser --port 9000`.
 On Windows write `py course.py`.
@@ -30,7 +31,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
 NEWS = VENV / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's first question is not the course's
-NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"], "release": ["test"]}
+NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"], "release": ["test"], "grade": ["test"]}
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +57,7 @@ def hand_over(command: str, further: list[str]) -> list[str]:
         return ["-m", "jupyterlab", "--ServerApp.root_dir=.", *root, *first, *further]
     if command == "test":
         return ["-m", "pytest", "--nbval", "--numprocesses=auto", "--dist=loadfile", *further]
-    package = "course_grader" if command == "release" else "course_lib"
+    package = "course_grader" if command in ("release", "grade") else "course_lib"
     return ["-m", package, command, *further]
 
 

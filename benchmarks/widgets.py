@@ -41,7 +41,19 @@ from course_lib.widgets.routing import RoutingExplorer
 import torch
 RoutingExplorer("experts", torch.randn(7, 64), 0.2 * torch.randn(16, 64))
 """
-WIDGETS = {"bare slider and label": BARE, "cache explorer": CACHE, "routing explorer": ROUTING}
+SCALING = """
+from course_lib.widgets.scaling import ScalingExplorer
+from course_lib.scaling_data import Table
+import torch
+flops = torch.tensor([1e12, 3e12, 1e13], dtype=torch.float64).repeat_interleave(5)
+params = 0.02 * flops.sqrt() * 2.0 ** torch.arange(-2, 3, dtype=torch.float64).repeat(3)
+tokens = flops / 6 / params
+loss = (0.6 + 40 / params**0.4 + 300 / tokens**0.4) * (0.004 * torch.randn(15)).exp()
+ScalingExplorer(Table("made up", params, tokens, flops, loss, "a law", [{}] * 15))
+"""
+WIDGETS = {
+    "bare slider and label": BARE, "cache explorer": CACHE, "routing explorer": ROUTING, "scaling explorer": SCALING,
+}  # fmt: skip
 PRESS = """async (key) => {
     const handle = document.activeElement, widget = handle.closest('.jp-OutputArea-output');
     const picture = () => widget.querySelector('svg[role=img]').getAttribute('aria-label');

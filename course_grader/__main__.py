@@ -1,5 +1,7 @@
 """Graded notebooks: `python3 course.py COMMAND` hands over to this."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +36,33 @@ def release(
             run(source)
         write(source)
         print(f"{source.stem}: released")
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(help="nbgrader's submitted/, or notebooks named by student")],
+    assignment: Annotated[str, typer.Option(help="as hw1_mla")],
+    out: Annotated[Path, typer.Option(help="folder of the grades")] = Path("grades"),
+    jobs: Annotated[int, typer.Option(min=1, help="notebooks at a time")] = os.cpu_count() or 1,
+    cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler, whose workers mark instead")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on: mark what is missing or has changed")] = False,
+    student: Annotated[str | None, typer.Option(help="mark this one only, anew")] = None,
+    require_sandbox: Annotated[bool, typer.Option("--require-sandbox", help="refuse to grade without one")] = False,
+) -> None:
+    """Grade a class, on Linux. Stop it with Ctrl-C; the same command with --resume goes on."""
+    from course_grader import command  # here: PyTorch takes seconds to import, and `release` does without
+
+    try:
+        order = command.Order(
+            submissions=submissions, assignment=assignment, out=out, jobs=jobs, cluster=cluster, resume=resume,
+            student=student, require_sandbox=require_sandbox,
+        )  # fmt: skip
+        raise typer.Exit(int(not command.grade(order)))
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. What is marked is kept: the same command with --resume goes on.", err=True)
+        raise typer.Exit(130) from None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """The command line: `python3 course.py COMMAND` hands over to this."""
 
+import math
 import os
-import re
 import runpy
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich import box
@@ -17,6 +17,7 @@ from course_lib.config import ModelConfig, published, published_names
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
+Number = TypeVar("Number", int, float)
 
 
 @app.command()
@@ -82,9 +83,11 @@ def train(
 
 @app.command(name="sweep")
 def sweep_command(
-    name: Annotated[str, typer.Argument(help="which experiment: balance or ablations")],
+    name: Annotated[str, typer.Argument(help="which experiment: balance, ablations or isoflop")],
     seeds: Annotated[str, typer.Option(help="separated by commas")] = "0,1,2",
-    steps: Annotated[int | None, typer.Option(min=1, help="of each training")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="of each training; balance, ablations")] = None,
+    budgets: Annotated[str | None, typer.Option(help="in FLOP, separated by commas; isoflop")] = None,
+    sizes: Annotated[int | None, typer.Option(min=1, help="models a budget; isoflop")] = None,
     out: Annotated[Path | None, typer.Option(help="a CSV; rows in it are not run again")] = None,
     workers: Annotated[int, typer.Option(min=1, help="trainings at a time, one core each")] = os.cpu_count() or 1,
     cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler")] = None,
@@ -95,11 +98,11 @@ def sweep_command(
 
     if name not in EXPERIMENTS:
         raise typer.BadParameter(f"no experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
-    if not re.fullmatch(r"\d+(,\d+)*", seeds):
-        raise typer.BadParameter(f"seeds: wanted numbers separated by commas, got {seeds!r}")
     try:
-        numbers = [int(seed) for seed in seeds.split(",")]
-        runs.run_sweep(name, numbers, steps, out or Path(f"runs/{name}.csv"), workers, cluster)
+        given = {"steps": steps, "budgets": budgets and _numbers(float, "budgets", budgets), "sizes": sizes}
+        options = {option: value for option, value in given.items() if value is not None}
+        file = out or Path(f"runs/{name}.csv")
+        runs.run_sweep(name, _numbers(int, "seeds", seeds), options, file, workers, cluster)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -125,6 +128,16 @@ def bench(
     sys.argv = [name, *context.args]
     sys.path.insert(0, str(folder))  # as if Python had been called with the file
     runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
+
+
+def _numbers(kind: type[Number], name: str, text: str) -> list[Number]:
+    try:
+        numbers = [kind(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number < math.inf for number in numbers):
+        raise ValueError(f"{name}: wanted numbers separated by commas, got {text!r}")
+    return numbers
 
 
 def _grouped(*counts: int) -> list[str]:

@@ -25,16 +25,16 @@ def claims() -> list[Claim]:
 def claims_html(chosen: list[Claim]) -> str:
     """A table whose verdicts stay folded until the reader has made up her mind."""
     rows = [
-        f"<tr><td>{i}</td><td style='text-align:left'>{_plain(c.claim)}</td><td>{c.said_in}</td>"
+        f"<tr><td>{i}</td><td style='text-align:left'>{plain(c.claim)}</td><td>{c.said_in}</td>"
         f"<td>{c.lesson or '-'}</td>"
-        f"<td style='text-align:left'><details><summary>open</summary><b>{_plain(c.verdict)}</b>. "
-        f"{_plain(c.reading)} <i>{_plain(c.source)}</i></details></td></tr>"
+        f"<td style='text-align:left'><details><summary>open</summary><b>{plain(c.verdict)}</b>. "
+        f"{plain(c.reading)} <i>{plain(c.source)}</i></details></td></tr>"
         for i, c in enumerate(chosen, 1)
     ]
     head = "<tr><th></th><th style='text-align:left'>claim</th><th>said in</th><th>lesson</th><th>verdict</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text for HTML; a dollar in an element of its own is money, two in one text would be taken for a formula."""
     return escape(text).replace("$", "<span>$</span>")

@@ -1,17 +1,15 @@
 """Texts to read and train on, as bytes: 256 tokens, no tokenizer to learn or to download."""
 
-import hashlib
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data import topics
 
-import pooch
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from course_lib.fetch import fetch
 from course_lib.stories import entropy_per_byte, stories
 
 VOCABULARY = 256
@@ -78,7 +76,9 @@ def read(name: str, n_bytes: int | None = None) -> bytes:
     if name == "python-docs":
         everything = python_docs().encode()
     elif name == "tinyshakespeare":
-        everything = _shakespeare()
+        everything = fetch(
+            name, f"{name}.txt", SHAKESPEARE_SHA256, SHAKESPEARE_URL, "The text stories needs no network."
+        )
     elif Path(name).is_file():
         everything = Path(name).read_bytes()
     else:
@@ -106,27 +106,6 @@ def encode(characters: str) -> Int[Tensor, " t"]:
 def decode(tokens: Int[Tensor, " t"]) -> str:
     """Tokens back to text; a character cut in half shows as a replacement mark."""
     return bytes(tokens.tolist()).decode("utf-8", errors="replace")
-
-
-def _shakespeare() -> bytes:
-    """From the folder that COURSE_DATA names, or downloaded once; checked either way."""
-    if folder := os.environ.get("COURSE_DATA"):
-        path = Path(folder) / "tinyshakespeare.txt"
-        if not path.is_file():
-            raise FileNotFoundError(f"COURSE_DATA names {folder}, which has no {path.name}; unset it to download one")
-        if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != SHAKESPEARE_SHA256:
-            raise ValueError(f"{path} is another text: its sha256 is {found}, wanted {SHAKESPEARE_SHA256}")
-        return path.read_bytes()
-    try:
-        path = pooch.retrieve(
-            SHAKESPEARE_URL, f"sha256:{SHAKESPEARE_SHA256}", "tinyshakespeare.txt", pooch.os_cache("deepseek-course")
-        )
-    except OSError as error:
-        raise ConnectionError(
-            f"could not download tinyshakespeare ({error}). The text stories needs no network. Or save "
-            f"{SHAKESPEARE_URL} as tinyshakespeare.txt and let COURSE_DATA, in the environment, name its folder."
-        ) from error
-    return Path(path).read_bytes()
 
 
 def _bytes(data: bytes) -> UInt8[Tensor, " t"]:

@@ -9,6 +9,7 @@ import torch
 from course_lib import corpus
 from course_lib.accounting import cache_elements, parameters
 from course_lib.config import mini
+from course_lib.isoflop_runs import isoflop_runs, train_isoflop
 from course_lib.model import MiniDeepSeek
 from course_lib.sweep import Row
 from course_lib.training import Recipe, Training
@@ -39,14 +40,14 @@ MODELS: dict[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class Experiment:
     about: str
-    runs: Callable[[list[int], int], list[Row]]  # of seeds and steps
+    runs: Callable[..., list[Row]]  # of seeds, and of the options it takes
     train: Callable[..., Row]  # a run to what is noted of it
-    steps: int
-    compares: str  # the column that tells the runs of a seed apart
+    takes: tuple[str, ...]  # options of the command line
+    compares: tuple[str, ...]  # the columns that tell the runs of a seed apart
     shows: tuple[str, ...]  # the columns to compare
 
 
-def balance_runs(seeds: list[int], steps: int) -> list[Row]:
+def balance_runs(seeds: list[int], steps: int = 800) -> list[Row]:
     return [
         {"strategy": name, **settings, "steps": steps, "seed": seed}
         for seed in seeds
@@ -71,7 +72,7 @@ def train_balance(strategy: str, sequence_alpha: float, bias_speed: float, steps
     }
 
 
-def ablation_runs(seeds: list[int], steps: int) -> list[Row]:
+def ablation_runs(seeds: list[int], steps: int = 800) -> list[Row]:
     return [{"model": name, "steps": steps, "seed": seed} for seed in seeds for name in MODELS]
 
 
@@ -104,16 +105,24 @@ EXPERIMENTS = {
         about="four ways to keep the load of experts even",
         runs=balance_runs,
         train=train_balance,
-        steps=800,
-        compares="strategy",
+        takes=("steps",),
+        compares=("strategy",),
         shows=("validation_loss", "global_max_violation"),
     ),
     "ablations": Experiment(
         about="the mini model whole, and with one part left out",
         runs=ablation_runs,
         train=train_ablation,
-        steps=800,
-        compares="model",
+        takes=("steps",),
+        compares=("model",),
         shows=("validation_loss",),
+    ),
+    "isoflop": Experiment(
+        about="dense models of several sizes for each budget of compute",
+        runs=isoflop_runs,
+        train=train_isoflop,
+        takes=("budgets", "sizes"),
+        compares=("budget", "params"),
+        shows=("tokens", "loss"),
     ),
 }

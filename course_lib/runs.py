@@ -67,18 +67,27 @@ def train(text: str, config: Path | None, mtp_depths: int | None, recipe: Recipe
         dist.destroy_process_group()
 
 
-def run_sweep(name: str, seeds: list[int], steps: int | None, out: Path, workers: int, cluster: str | None) -> None:
-    """Runs what is missing of an experiment, then prints the mean over seeds of every number it noted."""
+def run_sweep(
+    name: str, seeds: list[int], options: dict[str, object], out: Path, workers: int, cluster: str | None
+) -> None:
+    """Runs what is missing of an experiment, then prints the mean over seeds of every number it noted.
+
+    Raises:
+        ValueError: an option that the experiment does not take.
+    """
     experiment = EXPERIMENTS[name]
-    runs = experiment.runs(seeds, steps or experiment.steps)
-    rows = sweep(runs, experiment.train, out, workers=workers, cluster=cluster)
+    if foreign := [option for option in options if option not in experiment.takes]:
+        raise ValueError(f"{name} takes no --{foreign[0]}, but --{', --'.join(experiment.takes)}")
+    rows = sweep(experiment.runs(seeds, **options), experiment.train, out, workers=workers, cluster=cluster)
     table = Table(title=f"{experiment.about}: mean ± standard deviation over seeds", box=None)
-    for heading in (experiment.compares, "seeds", *experiment.shows):
-        table.add_column(heading, justify="left" if heading == experiment.compares else "right")
-    for kind in dict.fromkeys(row[experiment.compares] for row in rows):
-        of_kind = [row for row in rows if row[experiment.compares] == kind]
+    for heading in experiment.compares:
+        table.add_column(heading)
+    for heading in ("seeds", *experiment.shows):
+        table.add_column(heading, justify="right")
+    for kind in dict.fromkeys(tuple(row[column] for column in experiment.compares) for row in rows):
+        of_kind = [row for row in rows if tuple(row[column] for column in experiment.compares) == kind]
         values = [_spread(float(row[column]) for row in of_kind) for column in experiment.shows]
-        table.add_row(kind, str(len(of_kind)), *values)
+        table.add_row(*kind, str(len(of_kind)), *values)
     console.print(table)
     console.print(f"every run is a row of {out}")
 

@@ -9,12 +9,12 @@ from course_lib.isoflop import IsoflopFit, IsoflopOptimum, isoflop_optima
 from course_lib.parametric import PUBLISHED_LAWS, Allocation, ParametricFit, ParametricLaw, fit_parametric, predict
 from course_lib.power_law import PowerLawFit, fit_power_law
 from course_lib.quantity import Estimate, table
-from course_lib.scaling_data import Table, load_published
+from course_lib.scaling_data import Table, load_published, load_sweep
 
 __all__ = [
     "PUBLISHED_LAWS", "Allocation", "IsoflopFit", "IsoflopOptimum", "ModelScales", "ParametricFit", "ParametricLaw",
     "PowerLawFit", "Table", "deepseek_allocation", "deepseek_hyperparameters", "fit_parametric", "fit_power_law",
-    "isoflop_optima", "load_published", "model_scales", "predict",
+    "isoflop_optima", "load_published", "load_sweep", "model_scales", "predict",
 ]  # fmt: skip
 
 DEEPSEEK_LLM = "DeepSeek LLM, arXiv:2401.02954"

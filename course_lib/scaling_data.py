@@ -1,17 +1,17 @@
 """Published runs to test fits on: downloaded once from where they were published, never part of this project."""
 
 import csv
-import hashlib
 import io
 import json
-import os
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
-import pooch
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from course_lib.fetch import fetch
 
 GITHUB = "https://raw.githubusercontent.com"
 
@@ -110,7 +110,8 @@ def load_published(name: str) -> Table:
     if name not in PUBLISHED:
         raise ValueError(f"no published runs {name!r}; known: {', '.join(PUBLISHED)}")
     origin = PUBLISHED[name]
-    text = _read(name, origin).decode("utf-8")
+    by_hand = f"{name} cannot be downloaded, since it is a table made by hand from its origin: {origin.source}"
+    text = fetch(name, origin.file, origin.sha256, origin.url, "" if origin.url else by_hand).decode("utf-8")
     rows = json.loads(text) if origin.file.endswith(".json") else csv.DictReader(io.StringIO(text))
     cells = [{column: str(value) for column, value in row.items()} for row in rows]
     numbers = {ours: _numbers(cells, theirs) for ours, theirs in origin.columns.items()}
@@ -118,32 +119,24 @@ def load_published(name: str) -> Table:
     return Table(name=name, source=origin.source, cells=cells, **numbers)
 
 
+def load_sweep(path: Path | None = None) -> Table:
+    """The course's own runs on stories, or those of another `course.py sweep isoflop`; tokens are bytes.
+
+    Raises:
+        ValueError: no such file, no run in it, or columns of another experiment.
+    """
+    file = files("course_lib") / "logs" / "isoflop.csv" if path is None else path
+    if not file.is_file():
+        raise ValueError(f"no sweep at {file}; course.py sweep isoflop makes one")
+    cells = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    ours = {"flops": "budget", "params": "params", "tokens": "tokens", "loss": "loss"}
+    if not cells or (missing := [column for column in ours.values() if column not in cells[0]]):
+        raise ValueError(f"{file} holds no isoFLOP runs: {'it is empty' if not cells else f'no column {missing[0]!r}'}")
+    order = sorted(range(len(cells)), key=lambda i: (float(cells[i]["budget"]), float(cells[i]["params"])))
+    cells = [cells[i] for i in order]
+    numbers = {name: _numbers(cells, column) for name, column in ours.items()}
+    return Table(name="stories", source="runs of the course's own, course_lib/logs/isoflop.csv", cells=cells, **numbers)
+
+
 def _numbers(cells: list[dict[str, str]], column: str) -> Float[Tensor, " n"]:
     return torch.tensor([float(row[column] or "nan") for row in cells], dtype=torch.float64)
-
-
-def _read(name: str, origin: Origin) -> bytes:
-    """From the folder that COURSE_DATA names, or downloaded once; checked either way."""
-    if folder := os.environ.get("COURSE_DATA"):
-        path = Path(folder) / origin.file
-        if not path.is_file():
-            raise FileNotFoundError(f"COURSE_DATA names {folder}, which has no {origin.file}" + _advice(name, origin))
-        if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != origin.sha256:
-            raise ValueError(f"{path} is another file: its sha256 is {found}, wanted {origin.sha256}")
-        return path.read_bytes()
-    if origin.url is None:
-        raise FileNotFoundError(f"{origin.file} is not in COURSE_DATA, which is not set" + _advice(name, origin))
-    try:
-        path = pooch.retrieve(origin.url, f"sha256:{origin.sha256}", origin.file, pooch.os_cache("deepseek-course"))
-    except OSError as error:
-        raise ConnectionError(
-            f"could not download {origin.file} ({error}). Save {origin.url} in a folder and let COURSE_DATA, in the "
-            "environment, name that folder."
-        ) from error
-    return Path(path).read_bytes()
-
-
-def _advice(name: str, origin: Origin) -> str:
-    if origin.url:
-        return f"; unset it to download {name} from {origin.url}"
-    return f"; {name} cannot be downloaded, since it is a table made by hand from its origin: {origin.source}"

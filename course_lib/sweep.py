@@ -4,14 +4,18 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from threading import Lock
+from typing import Any, cast
 
 import torch
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 Row = dict[str, str | int | float]
+PATIENCE = 10  # seconds that a cluster may take to answer
+ALONE = Lock()  # all threads of a process share PyTorch's seed
 
 
 def sweep(
@@ -25,12 +29,14 @@ def sweep(
     """Calls `train(**run)` for each of `runs`, and appends {**run, **result} to the CSV `out` as soon as it is there.
 
     Runs whose row stands in `out` already are left out, so a sweep that was stopped goes on when it is called again.
-    Each run has one thread; `workers` run at a time, on the machines of a Dask `cluster` if its address is given.
+    Each run has one thread, and `workers` run at a time. With the address of a Dask `cluster` its workers take the runs
+    instead, all of them and those that come later; a run whose worker dies is given to another.
 
     Returns:
         All rows of `out`, as text.
     Raises:
-        ValueError: `out` holds other columns than these runs have.
+        ValueError: `out` holds other columns than these runs have; workers without the course, or with many threads.
+        ConnectionError: no cluster at this address, or one without workers.
     """
     rows = read(out)
     named = list(runs[0]) if runs else []
@@ -40,8 +46,9 @@ def sweep(
         )
     done = {tuple(row[name] for name in named) for row in rows}
     missing = [run for run in runs if tuple(str(run[name]) for name in named) not in done]
-    with _backend(cluster):
-        results = Parallel(n_jobs=workers, return_as="generator_unordered")(
+    with _backend(cluster if missing else None, train):
+        # all at once, so that workers who come late find something to do
+        results = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="all")(
             delayed(_one)(train, run) for run in missing
         )
         for row in tqdm(results, total=len(runs), initial=len(runs) - len(missing), desc=out.stem, unit="run"):
@@ -59,7 +66,12 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def _one(train: Callable[..., Row], run: Row) -> Row:
     torch.set_num_threads(1)  # runs share the cores by number, and their sums do not depend on how many there are
-    return {**run, **train(**run)}
+    try:
+        with ALONE:
+            return {**run, **train(**run)}
+    except Exception as error:
+        error.add_note(f"in the run {run}")
+        raise
 
 
 def _append(path: Path, row: Mapping[str, str | int | float]) -> None:
@@ -81,13 +93,43 @@ def _append(path: Path, row: Mapping[str, str | int | float]) -> None:
 
 
 @contextmanager
-def _backend(cluster: str | None) -> Iterator[None]:
+def _backend(cluster: str | None, train: Callable[..., Row]) -> Iterator[None]:
     if cluster is None:
         yield
         return
     try:
         from distributed import Client
+        from joblib._dask import DaskDistributedBackend
     except ImportError:
         raise ValueError('--cluster needs Dask: pip install "dask[distributed]"') from None
-    with Client(cluster), parallel_config(backend="dask"):
-        yield
+    try:
+        client = Client(cluster, timeout=PATIENCE)
+    except OSError as error:
+        raise ConnectionError(
+            f"no Dask scheduler answers at {cluster} ({error}); `dask scheduler` starts one"
+        ) from None
+    with client:
+        _examine(client, cluster, train)
+        backend = DaskDistributedBackend(client=client)
+        cores = backend.effective_n_jobs
+        backend.effective_n_jobs = lambda n_jobs: max(2, cores(n_jobs))  # with one, joblib would run everything here
+        with parallel_config(backend=backend):
+            yield
+
+
+def _examine(client: Any, cluster: str, train: Callable[..., Row]) -> None:
+    """Raises where runs could only wait for ever, as without workers, or with some that die as they import them."""
+    remedy = f"start them, on machines that have the course, with `dask worker {cluster} --nworkers -1 --nthreads 1`"
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise ConnectionError(f"the Dask scheduler at {cluster} has no workers: {remedy}") from None
+    threads = client.nthreads()
+    if many := [f"{worker} has {n}" for worker, n in threads.items() if n > 1]:
+        raise ValueError(f"each Dask worker must have one thread, and {many[0]}: {remedy}")
+    needed = {"course_lib", train.__module__.split(".")[0]} - {"__main__"}
+    # a function without a name is sent whole, so that workers need nothing to answer
+    found = client.run(lambda: [name for name in needed if find_spec(name) is None])
+    for worker, missing in found.items():
+        if missing:
+            raise ValueError(f"the Dask worker {worker} cannot import {missing[0]}: {remedy}")

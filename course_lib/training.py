@@ -1,7 +1,9 @@
 """Training a model on a text: one loop for lessons, sweeps and the command line."""
 
+import ctypes
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -184,6 +186,8 @@ class Training:
         while self.step < last:
             with _whole():
                 self.history.steps.append(self._train_step())
+            if self.step % 100 == 0:
+                _give_memory_back()
             yield self.history.steps[-1]
 
     def evaluate(self, sequences: int = 64) -> Evaluation:
@@ -259,6 +263,12 @@ def _wide(logits: Tensor) -> Tensor:
 def _loads(routings: list[Routing], n_experts: int) -> Int[Tensor, "layer e"]:
     loads = [expert_load(routing.indices, n_experts) for routing in routings]
     return torch.stack(loads) if loads else torch.zeros(0, n_experts, dtype=torch.int64)
+
+
+def _give_memory_back() -> None:
+    """glibc keeps what a step has freed, in pieces that the next one cannot use: 7 GB after 2,000 steps of 40 MB."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 @contextmanager

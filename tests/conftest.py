@@ -1,9 +1,16 @@
-"""Tiny configs, every axis of another size, so that a swapped axis cannot pass."""
+"""Tiny configs, every axis of another size, so that a swapped axis cannot pass; a place to download from."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from course_lib import fetch
 from course_lib.config import ModelConfig, RopeScaling
 
 YARN = RopeScaling(rope_type="yarn", factor=40.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=0.707)
@@ -45,3 +52,29 @@ def mla_config(request: pytest.FixtureRequest) -> ModelConfig:
         "biased": {"attention_bias": True},
     }
     return tiny_mla(**changes[request.param])
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Site:
+    folder: Path
+    url: str
+
+
+@pytest.fixture
+def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A folder that stands for the place of a download; caches are empty and COURSE_DATA is not set."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(fetch.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    yield Site(folder, f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()

@@ -8,12 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"config", "config_json", "config_rules", "claims", "grammar", "stories", "quantity"},
+    {"config", "config_json", "config_rules", "claims", "press_table", "grammar", "stories", "quantity", "fetch"},
     {
         "accounting",
         "rope",
         "routing",
         "speculative",
+        "precision",
+        "pipeline",
+        "all_to_all",
         "cache",
         "doctor",
         "batched_fit",
@@ -23,6 +26,9 @@ FLOORS = [
         "parametric",
         "scaling_data",
         "scaling",
+        "exponents",
+        "cost",
+        "cost_data",
     },
     {"attention", "mla", "moe", "block", "mtp"},
     {
@@ -34,6 +40,7 @@ FLOORS = [
         "checkpoint",
         "boxed",
         "sweep",
+        "isoflop_runs",
         "experiments",
         "exercises",
     },
@@ -42,9 +49,12 @@ FLOORS = [
 ]
 WITHOUT_TORCH = {
     "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "quantity",
+    "pipeline",
+    "cost", "cost_data", "press_table", "fetch",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour
 BESIDE = {
+    ("cost_data", "cost"), ("press_table", "claims"),
     ("config", "config_json"), ("config", "config_rules"), ("config_rules", "config"),
     ("mla", "attention"), ("block", "attention"), ("block", "mla"), ("block", "moe"), ("mtp", "block"),
     ("model", "weights"), ("stories", "grammar"), ("widgets", "figures"),
@@ -52,9 +62,11 @@ BESIDE = {
     ("boxed", "checkpoint"), ("boxed", "model"),
     ("generation", "model"), ("__main__", "runs"),
     ("power_law", "fit_data"), ("isoflop", "fit_data"), ("isoflop", "power_law"),
-    ("parametric", "fit_data"), ("parametric", "batched_fit"),
+    ("parametric", "fit_data"), ("parametric", "batched_fit"), ("exponents", "parametric"),
     ("scaling", "power_law"), ("scaling", "isoflop"), ("scaling", "parametric"), ("scaling", "scaling_data"),
     ("experiments", "corpus"), ("experiments", "model"), ("experiments", "training"), ("experiments", "sweep"),
+    ("experiments", "isoflop_runs"), ("isoflop_runs", "corpus"), ("isoflop_runs", "model"), ("isoflop_runs", "sweep"),
+    ("isoflop_runs", "training"),
 }  # fmt: skip
 
 

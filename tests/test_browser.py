@@ -179,6 +179,48 @@ def test_the_draft_explorer_steps_back_writes_and_stops(lab: Lab, page: Page, tm
     assert errors == []
 
 
+SCALING = """
+import torch
+from course_lib.scaling_data import Table
+from course_lib.widgets.scaling import ScalingExplorer
+
+flops = torch.tensor([1e12, 3e12, 1e13], dtype=torch.float64).repeat_interleave(5)
+params = 0.02 * flops.sqrt() * 2.0 ** torch.arange(-2, 3, dtype=torch.float64).repeat(3)
+tokens = flops / 6 / params
+loss = 0.6 + 40 / params**0.4 + 300 / tokens**0.4
+ScalingExplorer(Table("made up", params, tokens, flops, loss, "a law", [{}] * 15))
+"""
+
+
+def test_the_scaling_explorer_leaves_a_run_out_and_takes_it_back(lab: Lab, page: Page, tmp_path: Path) -> None:
+    cells = [new_code_cell(SCALING.strip())]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), tmp_path / "scaling.ipynb")
+    errors = open_notebook(page, lab, tmp_path / "scaling.ipynb")
+    run_all(page)
+    explorer, picture = drawing_widget(page)
+    parametric = explorer.locator("tr", has_text="parametric law")
+    expect(parametric).to_contain_text("0.5 (0.5 to 0.5)")
+    screenshot(page, "scaling_explorer")
+    run, box = explorer.locator(".noUi-handle").nth(4), explorer.locator("input[type=checkbox]").first
+    expect(box).to_be_disabled()
+    run.press("ArrowRight")
+    expect(picture.locator(".ring")).to_have_count(1)
+    expect(box).to_be_enabled()
+    box.press("Space")
+    expect(picture).to_have_attribute("aria-label", re.compile("^14 runs of 3 budgets"))
+    expect(parametric).to_contain_text("0.5 (0.5 to 0.5)")  # again, when the controls had come to rest
+    assert picture.locator(".left-out").count() == 1
+    press(explorer, picture, "ArrowRight")
+    expect(picture).to_have_attribute("aria-label", re.compile("^10 runs of 2 budgets"))
+    expect(explorer).to_contain_text("A law needs 3 budgets")
+    screenshot(page, "scaling_explorer_two_budgets")
+    explorer.locator("button", has_text="fit all again").press("Enter")
+    expect(picture).to_have_attribute("aria-label", re.compile("^15 runs of 3 budgets"))
+    explorer.locator("button", has_text="parametric law").press("Enter")
+    expect(picture).to_have_attribute("aria-label", re.compile("by parametric law"))
+    assert errors == []
+
+
 DEAF = """
 from ipywidgets import HTML, IntSlider, VBox
 VBox([IntSlider(3), HTML('<svg role="img" aria-label="still" height="9"><rect width="3" height="9"/></svg>')])

@@ -79,6 +79,9 @@ def test_training_stops_and_goes_on(tmp_path: Path) -> None:
         (("train", "--learning-rate", "0"), "learning_rate: wanted > 0, got 0.0"),
         (("sweep", "balanse"), "no experiment 'balanse'; known: balance"),
         (("sweep", "balance", "--seeds", "one"), "seeds: wanted numbers separated by commas, got 'one'"),
+        (("sweep", "isoflop", "--budgets", "1e9,nan"), "budgets: wanted numbers separated by commas, got '1e9,nan'"),
+        (("sweep", "isoflop", "--budgets", "10"), "budgets of 1e6 FLOP or more, got 5 and [10.0]"),
+        (("sweep", "isoflop", "--steps", "3"), "isoflop takes no --steps, but --budgets, --sizes"),
     ],
 )
 def test_what_cannot_be_run_is_told(arguments: tuple[str, ...], reason: str, tmp_path: Path) -> None:

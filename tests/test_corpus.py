@@ -1,14 +1,11 @@
 import hashlib
 import os
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
 
+from conftest import Site
 from course_lib import corpus
 from course_lib.stories import entropy_per_byte, stories
 
@@ -110,26 +107,12 @@ def test_windows_come_from_everywhere_and_are_what_stands_there() -> None:
     assert torch.equal(numbers.windows(3, 7), numbers.windows(3, 7))
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that stands for the place of the download; caches are empty and COURSE_DATA is not set."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.delenv("COURSE_DATA", raising=False)
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(corpus.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setattr(corpus, "SHAKESPEARE_URL", f"http://127.0.0.1:{server.server_port}/input.txt")
+def site(loopback: Site, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that tinyshakespeare is downloaded from."""
+    monkeypatch.setattr(corpus, "SHAKESPEARE_URL", f"{loopback.url}/input.txt")
     monkeypatch.setattr(corpus, "SHAKESPEARE_SHA256", hashlib.sha256(b"To be, or not to be").hexdigest())
-    yield folder
-    server.shutdown()
-    server.server_close()
+    return loopback.folder
 
 
 def test_shakespeare_is_downloaded_once_and_checked(site: Path) -> None:
@@ -143,7 +126,10 @@ def test_shakespeare_is_downloaded_once_and_checked(site: Path) -> None:
 
 
 def test_no_network_says_what_to_do(site: Path) -> None:
-    with pytest.raises(ConnectionError, match=r"The text stories needs no network\. Or save http.* COURSE_DATA"):
+    with pytest.raises(
+        ConnectionError,
+        match=r"download tinyshakespeare \(.*\)\. The text stories needs no network\. Or save http.* COURSE_DATA",
+    ):
         corpus.read("tinyshakespeare")
 
 
@@ -153,7 +139,7 @@ def test_shakespeare_from_a_folder_is_checked_too(site: Path, monkeypatch: pytes
     with pytest.raises(FileNotFoundError, match=r"COURSE_DATA names .*, which has no tinyshakespeare\.txt; unset it"):
         corpus.read("tinyshakespeare")
     (tmp_path / "tinyshakespeare.txt").write_bytes(b"That is the question")
-    with pytest.raises(ValueError, match="is another text: its sha256 is"):
+    with pytest.raises(ValueError, match="is another file: its sha256 is"):
         corpus.read("tinyshakespeare")
     (tmp_path / "tinyshakespeare.txt").write_bytes(b"To be, or not to be")
     assert corpus.read("tinyshakespeare") == b"To be, or not to be"

@@ -3,22 +3,13 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
+from conftest import Site
 from course_lib import scaling, scaling_data
 from course_lib.scaling import fit_parametric, fit_power_law, isoflop_optima
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 TWO_RUNS = b"""[
   {"parameters": 100, "compute_budget": 6e4, "final_loss": 3.5},
@@ -27,24 +18,13 @@ TWO_RUNS = b"""[
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that stands for the place of the download; caches are empty and COURSE_DATA is not set."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.delenv("COURSE_DATA", raising=False)
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(scaling_data.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    origin = dataclasses.replace(
-        scaling_data.CS336,
-        url=f"http://127.0.0.1:{server.server_port}/isoflops_curves.json",
-        sha256=hashlib.sha256(TWO_RUNS).hexdigest(),
+def site(loopback: Site, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that cs336 is downloaded from."""
+    url, sha256 = f"{loopback.url}/isoflops_curves.json", hashlib.sha256(TWO_RUNS).hexdigest()
+    monkeypatch.setitem(
+        scaling_data.PUBLISHED, "cs336", dataclasses.replace(scaling_data.CS336, url=url, sha256=sha256)
     )
-    monkeypatch.setitem(scaling_data.PUBLISHED, "cs336", origin)
-    yield folder
-    server.shutdown()
-    server.server_close()
+    return loopback.folder
 
 
 def test_published_runs_are_downloaded_once_and_checked(site: Path) -> None:
@@ -61,7 +41,8 @@ def test_published_runs_are_downloaded_once_and_checked(site: Path) -> None:
 
 def test_without_network_or_folder_it_says_what_to_do(site: Path) -> None:
     with pytest.raises(
-        ConnectionError, match=r"could not download isoflops_curves\.json .* Save http.* let COURSE_DATA"
+        ConnectionError,
+        match=r"not download cs336 .* Save http.*/isoflops_curves\.json as isoflops_curves\.json in .* COURSE_DATA",
     ):
         scaling.load_published("cs336")
     with pytest.raises(

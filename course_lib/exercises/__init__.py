@@ -22,6 +22,14 @@ from course_lib.exercises.hw3_loss import MTP_LOSS
 from course_lib.exercises.hw3_missampling import VERIFY_SAMPLED
 from course_lib.exercises.hw3_pairs import MTP_PAIRS
 from course_lib.exercises.hw3_speed import TOKENS_PER_STEP
+from course_lib.exercises.hw4_allocation import ALLOCATION
+from course_lib.exercises.hw4_costs import ENERGY, MFU, TRAINING_COST
+from course_lib.exercises.hw4_forecast import FORECAST
+from course_lib.exercises.hw4_huber import HUBER_OBJECTIVE
+from course_lib.exercises.hw4_isoflop import ISOFLOP_OPTIMUM
+from course_lib.exercises.hw4_misfit import FIT_POWER_LAW
+from course_lib.exercises.hw4_misresampled import BOOTSTRAP_INTERVAL
+from course_lib.exercises.hw4_parametric import PARAMETRIC_LOSS
 
 __all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check", "when_written"]
 
@@ -61,6 +69,21 @@ BANK: dict[str, dict[str, Exercise]] = {
             VERIFY_GREEDY,
             VERIFY_SAMPLED,
             TOKENS_PER_STEP,
+        )
+    },
+    "hw4_scaling": {
+        exercise.name: exercise
+        for exercise in (
+            FIT_POWER_LAW,
+            ISOFLOP_OPTIMUM,
+            PARAMETRIC_LOSS,
+            HUBER_OBJECTIVE,
+            ALLOCATION,
+            BOOTSTRAP_INTERVAL,
+            TRAINING_COST,
+            MFU,
+            ENERGY,
+            FORECAST,
         )
     },
 }

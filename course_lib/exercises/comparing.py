@@ -12,6 +12,12 @@ TOLERANCE, NARROW_TOLERANCE = 1e-5, 2e-2
 NARROW = (torch.float16, torch.bfloat16)
 
 
+class Roughly(float):
+    """An expected number that a search finds only so far: one part in a thousand is near enough."""
+
+    tolerance = 1e-3
+
+
 def same(answer: Any, expected: Any) -> bool:
     return not difference(answer, expected)
 
@@ -117,13 +123,27 @@ def _count_difference(answer: Any, expected: int) -> str:
     return "" if int(got) == expected else f"wanted {expected:,}, got {int(got):,}."
 
 
-def _number_difference(answer: Any, expected: float) -> str:
+def number(answer: Any) -> float | None:
+    """As a float, where it is a real number or holds just one; else None."""
+    if isinstance(answer, Tensor) and _hollow(answer):
+        return None
     got = _scalar(answer)
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
+        return None
+    try:
+        return float(got)
+    except OverflowError:  # an integer that no float holds
+        return math.inf
+
+
+def _number_difference(answer: Any, expected: float) -> str:
+    got = number(answer)
+    if got is None:
         return f"wanted a number, got {_kind(answer)}"
-    right = math.isclose(got, expected, rel_tol=TOLERANCE, abs_tol=0.0)
+    tolerance = expected.tolerance if isinstance(expected, Roughly) else TOLERANCE
+    right = math.isclose(got, expected, rel_tol=tolerance, abs_tol=0.0)
     right = right or (math.isnan(got) and math.isnan(expected))
-    return "" if right else f"wanted {expected:.6g}, got {float(got):.6g}."
+    return "" if right else f"wanted {expected:.6g}, got {got:.6g}."
 
 
 def _kind(answer: Any) -> str:

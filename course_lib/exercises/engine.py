@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib.exercises.closeness import Closeness
 from course_lib.exercises.comparing import changed, difference, same
 from course_lib.exercises.counting import matrix_flops
 
 Case = dict[str, Any]  # arguments by name
 Function = Callable[..., Any]
+Measure = Callable[["Exercise", Function, int], "Outcome"]
 UNWRITTEN = "Not written yet."
 
 
@@ -33,6 +35,7 @@ class Structure:
     """Work that values cannot show: matrix products counted while one case runs."""
 
     case: Callable[[int], Case]
+    heavy: Callable[[int], Case]  # so large that the wasteful ways take 16 times the CPU time and more
     flops: Callable[[Case], int]  # what the exercise's own formula needs
     advice: str
     misconceptions: Sequence[Misconception]
@@ -65,6 +68,7 @@ class Exercise:
     axes: str = ""  # letters of the answer's axes, where a tensor is asked for
     note: str = ""  # what to add where values differ, of such a tensor
     structure: Structure | None = None
+    closeness: Closeness | None = None  # where points go by the distance from the truth
     canonical: Callable[[Any], Any] = lambda answer: answer  # an answer in the form in which it is compared
     refused: Callable[[int], list[Case]] = lambda seed: []  # where the reference, and so fn, must raise a ValueError
 
@@ -72,20 +76,27 @@ class Exercise:
     def misconceptions(self) -> list[Misconception]:
         return [*self.mistakes, *(self.structure.misconceptions if self.structure else ())]
 
-    def grade(self, fn: Function, seed: int = 0) -> Outcome:
-        """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out."""
-        key = answer_key(self, seed)
+    def grade(self, fn: Function, seed: int = 0, *, measure: Measure | None = None) -> Outcome:
+        """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out.
+
+        With a `measure` of the work, which a grader has that runs `fn` elsewhere, messages say nothing of the cases.
+        """
+        key, discreet = answer_key(self, seed), measure is not None
         answers = []
         for number, case in enumerate(key.cases, 1):
             named = partial(self._named_stop, key, answers)
-            answer, trouble = _call(fn, case, f"case {number} of {len(key.cases)}", named)
+            answer, trouble = _call(fn, case, f"case {number} of {len(key.cases)}", named, discreet)
             if trouble:
                 return Outcome(0, self.points, trouble)
             answers.append(answer)
-        if message := self._judge(key, answers) or self._judge_refusals(fn, key):
+        if self.closeness:
+            return self._judge_closeness(self.closeness, key, answers)
+        if message := self._judge(key, answers, discreet) or self._judge_refusals(fn, key, discreet):
             return Outcome(0, self.points, message)
         if self.structure is None:
             return Outcome(self.points, self.points, f"Right on all {len(answers)} cases.")
+        if measure:
+            return measure(self, fn, seed)
         return self._judge_structure(self.structure, fn, key.cases[-1])
 
     def _named_stop(self, key: "Key", answers: list[Any], error: BaseException) -> str:
@@ -96,7 +107,7 @@ class Exercise:
                 return f" {mistake.message}"
         return ""
 
-    def _judge(self, key: "Key", answers: list[Any]) -> str:
+    def _judge(self, key: "Key", answers: list[Any], discreet: bool) -> str:
         """What is wrong with the values; empty when nothing is."""
         answers = [self.canonical(answer) for answer in answers]
         if all(map(same, answers, key.expected)):
@@ -106,13 +117,24 @@ class Exercise:
                 return mistake.message
         for number, (answer, right) in enumerate(zip(answers, key.expected, strict=True), 1):
             if text := difference(answer, right, self.parts, self.axes, self.note):
-                return f"Case {number} of {len(answers)}: {text}"
+                return f"Case {number} of {len(answers)}: {_discreet(text) if discreet else text}"
         raise AssertionError("`same` and `difference` disagree")
 
-    def _judge_refusals(self, fn: Function, key: "Key") -> str:
+    def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any]) -> Outcome:
+        """A known mistake earns nothing, unless it came near enough in every case; other answers by their distance."""
+        share, message = closeness.judge(answers, key.truths, key.cases)
+        if share < 1:
+            for mistake in self.mistakes:
+                if key.matches(mistake, answers, closeness.alike):
+                    return Outcome(0, self.points, mistake.message)
+        return Outcome(round(share * self.points, 2), self.points, message)
+
+    def _judge_refusals(self, fn: Function, key: "Key", discreet: bool) -> str:
         """Which error is missing; empty when none is. The reference's own error says why there must be one."""
         for case in key.refused:
             error = _error(fn, case)
+            if not isinstance(error, ValueError) and discreet:
+                return "One case must raise a ValueError, and your function does not."
             if not isinstance(error, ValueError):
                 did = f"raised {type(error).__name__}: {error}" if error else "returned"
                 return f"One case must raise a ValueError ({_error(self.reference, case)}), your function {did}."
@@ -139,16 +161,17 @@ class Key:
         with torch.device("cpu"):  # and not where the notebook makes its tensors
             self.cases = [*exercise.cases(seed), *([exercise.structure.case(seed)] if exercise.structure else [])]
             self.refused = exercise.refused(seed)
+            self.truths = exercise.closeness.truths(seed) if exercise.closeness else []
         self.mistaken = cache(self._work_out)
 
     @cached_property
     def expected(self) -> list[Any]:
         return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
 
-    def matches(self, mistake: Misconception, answers: list[Any]) -> bool:
+    def matches(self, mistake: Misconception, answers: list[Any], alike: Callable[[Any, Any], bool] = same) -> bool:
         """Whether `answers` are what the mistake makes of the first cases."""
         made = (self.mistaken(mistake, number) for number in range(len(answers)))
-        return all(not isinstance(m, Exception) and same(a, m) for a, m in zip(answers, made, strict=True))
+        return all(not isinstance(m, Exception) and alike(a, m) for a, m in zip(answers, made, strict=True))
 
     def _work_out(self, mistake: Misconception, number: int) -> Any:
         """The mistake's answer, or its error: on some cases a mistake cannot even run."""
@@ -185,7 +208,9 @@ def _error(fn: Function, case: Case) -> BaseException | None:
     return None
 
 
-def _call(fn: Function, case: Case, which: str, named: Callable[[BaseException], str]) -> tuple[Any, str]:
+def _call(
+    fn: Function, case: Case, which: str, named: Callable[[BaseException], str], discreet: bool
+) -> tuple[Any, str]:
     """The answer of `fn`, or what went wrong while it ran."""
     given = _copied(case)
     try:
@@ -196,6 +221,8 @@ def _call(fn: Function, case: Case, which: str, named: Callable[[BaseException],
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a student's function may even call exit()
+        if discreet:
+            return None, f"It did not run on {which}: {type(error).__name__}.{named(error)}"
         said = f"It did not run on {which}: {type(error).__name__}: {error}".rstrip(".")
         return None, f"{said}.{named(error) or _hint(error, case) or _inputs(case)}"
     if names := changed(case, given):
@@ -203,13 +230,21 @@ def _call(fn: Function, case: Case, which: str, named: Callable[[BaseException],
     return answer, ""
 
 
+def _discreet(difference: str) -> str:
+    """Without what was answered, which may be the inputs, and without what would have been right."""
+    wanted = difference.partition(", got")[0]
+    return f"{wanted}." if "wanted a" in wanted or "shape" in wanted else "its values are not right."
+
+
 def _inputs(case: Case) -> str:
-    """Shapes of the tensors, of those in a list too; numbers as they are."""
+    """Shapes of the tensors, of those in a list too; numbers as they are; of a long list the first."""
     shown = {name: x for name, x in case.items() if isinstance(x, Tensor | list | int | float | str)}
     return f" Its inputs: {', '.join(f'{name} {_shown(x)}' for name, x in shown.items())}." if shown else ""
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > 9:
+        return f"{len(value)} such as {_shown(value[0])}"
     if isinstance(value, list):
         return [_shown(each) for each in value]
     return tuple(value.shape) if isinstance(value, Tensor) else value

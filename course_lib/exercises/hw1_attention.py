@@ -89,6 +89,11 @@ def decode_case(seed: int) -> Case:
     return random_case(seed, s=1, t=96, offset=95, n=4, c=47, v=9)
 
 
+def heavy_case(seed: int) -> Case:
+    """A long context for many heads: expanding it costs 31 times the absorbed form."""
+    return random_case(seed, s=1, t=1024, offset=1023, h=128, n=32, c=128, r=8, v=32)
+
+
 def sizes(case: Case) -> Config:
     """The case as a config.json."""
     h, n, c = case["w_uk"].shape
@@ -112,6 +117,7 @@ ABSORBED_ATTENTION = Exercise(
     mistakes=ATTENTION_MISTAKES,
     structure=Structure(
         case=decode_case,
+        heavy=heavy_case,
         flops=absorbed_flops,
         advice="But the work is more than the absorbed form needs: no head's keys or values are ever made.",
         misconceptions=[

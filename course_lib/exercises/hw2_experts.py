@@ -48,6 +48,15 @@ def step_case(seed: int) -> Case:
     return {**case, "indices": order[:6].view(3, 2)}
 
 
+def heavy_case(seed: int) -> Case:
+    """Two experts of 32 do all the work, and there is nothing but NaN in the others."""
+    case = random_case(seed, m=1024, e=32, k=1, d=128, f=128, used=2)
+    idle = torch.ones(32, dtype=torch.bool).index_fill(0, case["indices"].unique(), False)
+    for name in ("w_gate", "w_up", "w_down"):
+        case[name][idle] = torch.nan
+    return case
+
+
 def chosen_flops(case: Case) -> int:
     """Three products of d f multiply-adds for each pair of a token and a chosen expert."""
     _, f, d = case["w_gate"].shape
@@ -198,6 +207,7 @@ MOE_OUTPUT = Exercise(
     ],
     structure=Structure(
         case=step_case,
+        heavy=heavy_case,
         flops=chosen_flops,
         advice="But the work is more than m k experts need: each token goes through its own k alone.",
         misconceptions=[

@@ -21,10 +21,10 @@
 # | [04 Load balancing](04_load_balancing.ipynb) | watch routing collapse, and mend it with a bias |
 # | [05 Multi-token prediction](05_mtp.ipynb) | train a second prediction, and decode with it without loss |
 # | [06 A small DeepSeek](06_mini_deepseek.ipynb) | assemble the whole, train it, let it write |
-# | 07 Scaling laws | fit small runs, forecast a large one, with intervals |
-# | 08 Cost and energy | check the bill line by line |
+# | [07 Scaling laws](07_scaling_laws.ipynb) | fit small runs, forecast a large one, with intervals |
+# | [08 Cost and energy](08_cost_and_energy.ipynb) | check the bill line by line |
 #
-# Lessons show; assignments ask, and tell you precisely what is wrong. A lesson without a link is not written yet.
+# Lessons show; assignments ask, and tell you precisely what is wrong.
 
 # %% tags=["bootstrap"]
 

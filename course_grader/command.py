@@ -1,0 +1,157 @@
+"""What `course.py grade` does: mark a class with progress, write what others read, and say how it went."""
+
+import json
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import nbformat
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tqdm import tqdm
+
+from course_grader import gradebook, grading, inert, notebook, release
+from course_grader.feedback import write_feedback
+from course_grader.grading import Record, Store
+from course_grader.outputs import problems, slug, write_outputs
+from course_grader.sandbox import best_kind
+from course_grader.submissions import Submission, collect
+from course_lib.exercises import BANK
+
+BARE = (
+    "NO SANDBOX: bubblewrap is missing here or does not work, so students' code runs with all that you may do. This "
+    "does not protect against a hostile student. Install bubblewrap (apt install bubblewrap), or grade only those you "
+    "trust."
+)
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked for on the command line."""
+
+    submissions: Path
+    assignment: str
+    out: Path
+    jobs: int = 1
+    cluster: str | None = None
+    resume: bool = False
+    student: str | None = None  # this one only, and anew
+    require_sandbox: bool = False
+
+
+def grade(order: Order) -> bool:
+    """Marks, writes and reports. False where all are marked and nbgrader's gradebook could not be written.
+
+    Raises:
+        ValueError: what is asked for cannot be done, and nothing was; the text says what can be.
+    """
+    pages, store = _release(order.assignment), Store(order.out, order.assignment)
+    chosen = _chosen(order, _kept(store))
+    kind = _kind(order)
+    for record in grading.grade(
+        chosen, store, jobs=order.jobs, cluster=order.cluster, again=order.student is not None, kind=kind
+    ):
+        for where, what in problems(record):
+            tqdm.write(f"{inert.plain(record.student)}, {where}: {what}")
+    records, folder = _kept(store), order.out / order.assignment
+    write_outputs(folder, records)
+    marked = {slug(record): record for record in records}
+    for submission in tqdm(chosen, desc="feedback", unit="page"):
+        record, cells = marked[submission.slug], _cells(submission)
+        write_feedback(folder, record, cells, pages)
+        gradebook.write_notebook(order.out, record, cells, pages)
+    gradebook.write_config(order.out)
+    said = ""
+    try:
+        gradebook.write_gradebook(order.out, pages, records)
+    except gradebook.GradebookError as error:
+        said = f"{error}. The marks are safe in {store.folder}: mend it, and run the same command with --resume."
+    _report(records, folder, len({record.student for record in records} - {each.student for each in chosen}))
+    if said:
+        console.print(Text(said, style="bold red"))
+    return not said
+
+
+def _release(assignment: str) -> nbformat.NotebookNode:
+    if assignment not in BANK:
+        raise ValueError(f"no assignment {assignment!r}; there are: {', '.join(BANK)}")
+    path = release.ASSIGNMENTS / "release" / assignment / f"{assignment}.ipynb"
+    if not path.exists():
+        raise ValueError(f"{assignment} has no release: python3 course.py release {assignment} makes it")
+    return nbformat.read(path, as_version=4)
+
+
+def _chosen(order: Order, kept: Sequence[Record]) -> list[Submission]:
+    """Whom to mark.
+
+    Raises:
+        ValueError: there are records already, and it was not said what is to become of them.
+    """
+    submissions = collect(order.submissions, order.assignment)
+    if order.student is not None:
+        if found := [each for each in submissions if each.student == order.student]:
+            return found
+        near = get_close_matches(order.student, [each.student for each in submissions])
+        hint = f"; near it: {', '.join(map(inert.plain, near))}" if near else ""
+        raise ValueError(f"{order.submissions} has no submission of {order.student!r}{hint}")
+    if kept and not order.resume:
+        raise ValueError(
+            f"{order.out / order.assignment} has {len(kept)} records of {order.assignment} already, and nothing was "
+            "done. Add --resume to mark only what is missing or has changed, --student NAME to mark one anew, or take "
+            "another --out."
+        )
+    return submissions
+
+
+def _kind(order: Order) -> str | None:
+    """The sandbox for this machine; None on a cluster, whose workers each take the best they have."""
+    if sys.platform != "linux":
+        raise ValueError("grading is for Linux: the sandbox and its limits are the kernel's")
+    if (kind := best_kind()) == "bare":
+        if order.require_sandbox:
+            raise ValueError(BARE)
+        console.print(Text(BARE, style="bold red"))
+    return kind if order.cluster is None or order.require_sandbox else None
+
+
+def _kept(store: Store) -> list[Record]:
+    """All records of before, those too whose submissions are not at hand."""
+    names = [json.loads(path.read_text(encoding="utf-8"))["student"] for path in sorted(store.folder.glob("*.json"))]
+    records = [store[Submission(name, Path())] for name in names]
+    return sorted((record for record in records if record), key=lambda record: record.student)
+
+
+def _cells(submission: Submission) -> list[str]:
+    try:
+        return notebook.code_cells(submission.path)
+    except notebook.Unreadable:
+        return []
+
+
+def _report(records: Sequence[Record], folder: Path, elsewhere: int) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in ("exercise", "mean", "of", "all points", "none"):
+        table.add_column(heading, justify="left" if heading == "exercise" else "right")
+    for name in dict.fromkeys(mark.exercise for record in records for mark in record.marks):
+        marks = [mark for record in records for mark in record.marks if mark.exercise == name]
+        points = [mark.points for mark in marks]
+        full = sum(mark.points >= mark.of for mark in marks)
+        table.add_row(name, f"{statistics.mean(points):.2f}", f"{marks[0].of:g}", str(full), str(points.count(0)))
+    console.print(table)
+    mean, most = statistics.mean(record.points for record in records), max(record.of for record in records)
+    notebooks = "1 notebook" if len(records) == 1 else f"{len(records)} notebooks"
+    more = f" ({elsewhere} of them marked before, and not in this run)" if elsewhere else ""
+    console.print(f"{notebooks}{more}: {mean:.2f} of {most:g} points on average")
+    console.print(f"with a problem: {sum(bool(problems(record)) for record in records)}; see grades.csv")
+    kinds = Counter(record.sandbox for record in records)
+    console.print(f"sandbox: {', '.join(f'{kind} ({number})' for kind, number in kinds.items())}")
+    if kinds["bare"]:
+        console.print(Text(f"{kinds['bare']} of these were marked without one. {BARE}", style="bold red"))
+    console.print(Text(f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"))

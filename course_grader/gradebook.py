@@ -1,0 +1,171 @@
+"""Grades in nbgrader's gradebook, and the notebooks that its formgrader and its feedback show beside them."""
+
+import logging
+import os
+import re
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from subprocess import SubprocessError
+from typing import Any
+
+import nbformat
+from nbconvert.exporters.exporter import ResourcesDict
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook, MissingEntry, SubmittedNotebook
+from nbgrader.preprocessors import SaveCells
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from course_grader import inert
+from course_grader.grading import Record, write
+from course_grader.outputs import slug
+from course_grader.release import ASSIGNMENTS
+from course_grader.stored import digest
+
+COURSE = "deepseek"
+# nbgrader writes ids into folders, web pages and lines of a CSV without quoting them
+PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{8,}$)\w[\w.@-]{0,59}")  # and not what may be the slug of another student
+# Nobody can run a cell by accident of a kernel that is not there.
+NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, to be read"}}
+
+CONFIG = '''"""nbgrader's view of these grades. Run its tools, and JupyterLab for its formgrader, in this folder."""
+
+from pathlib import Path
+
+c = get_config()  # type: ignore # noqa: F821  (nbgrader defines it)
+
+c.CourseDirectory.course_id = {course!r}
+c.CourseDirectory.root = str(Path(__file__).parent)
+c.CourseDirectory.source_directory = {source!r}
+c.CourseDirectory.release_directory = {release!r}
+# nbgrader's own autograder runs students' code with all that you may do: it is to find no submissions.
+c.CourseDirectory.submitted_directory = "nothing-for-autograde"
+'''
+
+
+class GradebookError(Exception):
+    """Why nbgrader's gradebook is not up to date, in a sentence."""
+
+
+def identity(record: Record) -> str:
+    """The student's id in the gradebook: the name where it is plain, else a plain one that is this student's alone."""
+    return record.student if PLAIN_ID.fullmatch(record.student) else slug(record)
+
+
+def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
+    """Points of every exercise, in `folder`/gradebook.db. What a person has graded there stays, marked for a new look
+    where the judge has changed its mind.
+
+    Raises:
+        GradebookError: the database is locked, broken, or of an assignment with other exercises. Nothing else is lost.
+    """
+    if not records:
+        return
+    path, assignment = (folder / "gradebook.db").resolve(), records[0].assignment
+    path.parent.mkdir(parents=True, exist_ok=True)
+    address = _address(path)
+    try:
+        with _for_nbgrader():
+            _create(path)
+            with Gradebook(address, COURSE) as gradebook:
+                gradebook.update_or_create_assignment(assignment)
+                resources = {"notebook": assignment, "assignment": assignment, "db_url": address}
+                SaveCells().preprocess(deepcopy(release), ResourcesDict(nbgrader=resources))
+                for record in records:
+                    _enter(gradebook, record)
+    # nbgrader's own errors are ValueErrors
+    except (SQLAlchemyError, ValueError, RuntimeError, OSError, SubprocessError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise GradebookError(f"{path} could not be brought up to date: {reason}") from None
+
+
+def _enter(gradebook: Gradebook, record: Record) -> None:
+    student = identity(record)
+    try:
+        gradebook.find_student(student)
+    except MissingEntry:
+        known: Any = {} if student == record.student else {"last_name": _readable(record.student), "first_name": ""}
+        gradebook.add_student(student, **known)
+    notebook: SubmittedNotebook = gradebook.update_or_create_submission(record.assignment, student).notebooks[0]
+    points = {f"check_{mark.exercise}": mark.points for mark in record.marks}
+    for grade in notebook.grades:
+        if grade.auto_score != (new := points.get(grade.name, 0)):
+            grade.auto_score, grade.needs_manual_grade = new, grade.manual_score is not None
+    gradebook.db.commit()
+
+
+def _readable(name: str) -> str:
+    """Letters and digits of a name, which no page and no spreadsheet takes for anything else."""
+    return re.sub(r"[^\w.]+", " ", name).strip(" .")[:100]
+
+
+def _address(path: Path) -> Any:
+    return URL.create("sqlite", database=str(path))
+
+
+def _create(path: Path) -> None:
+    """Whole or not at all: nbgrader takes one whose making was interrupted for complete."""
+    if not path.exists():
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part.unlink(missing_ok=True)
+        Gradebook(_address(part), COURSE).close()
+        part.replace(path)
+
+
+@contextmanager
+def _for_nbgrader() -> Iterator[None]:
+    """nbgrader calls a program that lies beside this Python, by its name, and prints the trace of every error."""
+    logger, path = logging.getLogger("tornado.application"), os.environ.get("PATH", "")
+    before, logger.disabled = logger.disabled, True
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), path])
+    try:
+        yield
+    finally:
+        logger.disabled, os.environ["PATH"] = before, path
+
+
+def write_config(folder: Path) -> None:
+    """For nbgrader's tools; one that is there stays as it is."""
+    if not (path := folder / "nbgrader_config.py").exists():
+        places = {name: str(ASSIGNMENTS / name) for name in ("source", "release")}
+        write(path, CONFIG.format(course=COURSE, **places))
+
+
+def write_notebook(folder: Path, record: Record, cells: Sequence[str], release: NotebookNode) -> None:
+    """The notebook where formgrader and nbgrader's feedback look for it."""
+    name = record.assignment
+    text = nbformat.writes(notebook(record, cells, release)) + "\n"
+    write(folder / "autograded" / identity(record) / name / f"{name}.ipynb", text)
+
+
+def notebook(record: Record, cells: Sequence[str], release: NotebookNode) -> NotebookNode:
+    """The release with the student's code in its cells and the judge's words below them, and nothing else of the
+    student's: no outputs, no Markdown, no metadata."""
+    answers = inert.answers(cells, [mark.exercise for mark in record.marks])
+    made, marks = deepcopy(release), {f"check_{mark.exercise}": mark for mark in record.marks}
+    made.metadata = NotebookNode({**NO_KERNEL, "language_info": {"name": "python"}})
+    for cell in made.cells:
+        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        if name in answers:
+            cell.source = answers[name] or "# No cell of the submission defines it."
+        elif mark := marks.get(name):
+            said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}\n"
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=said)]
+    made.cells += _further(record, cells, release)
+    return made
+
+
+def _further(record: Record, cells: Sequence[str], release: NotebookNode) -> list[NotebookNode]:
+    """Code of the submission that is neither an answer nor in the release."""
+    asked = {"", *(cell.source.strip() for cell in release.cells)}
+    used = {inert.place(cells, mark.exercise) for mark in record.marks}
+    rest = [inert.code(text) for n, text in enumerate(cells) if n not in used and text.strip() not in asked]
+    if record.problem:
+        rest.insert(0, f"# Not marked. {inert.plain(record.problem)}")
+    title = [nbformat.v4.new_markdown_cell("## Of the submission, and not in the release", id=digest("further"))]
+    return title * bool(rest) + [
+        nbformat.v4.new_code_cell(text, id=digest(f"further {number}")) for number, text in enumerate(rest)
+    ]

@@ -1,0 +1,47 @@
+"""What students wrote, as text that can be shown and stored: nothing in it acts, and nothing in it is hidden."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (as those that turn the direction), surrogates, line ends
+MOST_SHOWN = 20_000  # characters of one cell
+
+
+def plain(text: str, keep: str = "") -> str:
+    """With every character that is not seen, but for those in `keep`, as the escape by which Python writes it."""
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in HIDDEN and each not in keep else each
+        for each in text
+    )
+
+
+def code(text: str) -> str:
+    """Of a code cell, as much as a page should hold."""
+    lines = plain(text[:MOST_SHOWN].replace("\r\n", "\n"), keep="\n\t").strip("\n")
+    cut = len(text) - MOST_SHOWN
+    return lines if cut <= 0 else f"{lines}\n# ... and {cut:,} more characters, which are not shown"
+
+
+def answers(cells: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """The cell that defines each function last, ready to be shown. One that stands there already is only referred to.
+
+    Found by its `def` alone: Python's own parser can be crashed by a text that is made for it.
+    """
+    found: dict[str, str] = {}
+    shown: dict[int, str] = {}  # by the number of the cell: whose answer it stands under
+    for name in names:
+        number = place(cells, name)
+        if number is None:
+            found[name] = ""
+        elif number in shown:
+            found[name] = f"# in the same cell as {shown[number]}, above"
+        else:
+            found[name], shown[number] = code(cells[number]), name
+    return found
+
+
+def place(cells: Sequence[str], name: str) -> int | None:
+    """The number of the last cell that defines a function."""
+    definition = re.compile(rf"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+{name}\b|{name}[ \t]*=(?!=))", re.MULTILINE)
+    return next((number for number in reversed(range(len(cells))) if definition.search(cells[number])), None)

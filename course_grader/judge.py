@@ -1,0 +1,166 @@
+"""Marks one notebook. Inputs, references and points are here, outside; inside are only the student's functions."""
+
+import builtins
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from course_grader import measuring
+from course_grader.inside.wire import Other
+from course_grader.sandbox import Lost, Sandbox, Session
+from course_lib.exercises import BANK, Exercise, Outcome
+
+MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
+
+
+@dataclass(frozen=True)
+class Mark:
+    exercise: str
+    points: float
+    of: float
+    message: str
+
+
+def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
+    """Fresh inputs for everybody and every attempt, the same when it is repeated, and known to nobody else."""
+    digest = hmac.new(secret, f"{student}\0{exercise}\0{attempt}".encode(), hashlib.sha256).digest()
+    return int.from_bytes(digest[:6])
+
+
+def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> list[Mark]:
+    """A mark for every exercise of an assignment. Nothing that the cells do stops this."""
+    pupil = Pupil(sandbox, cells)
+    try:
+        return [_mark(pupil, exercise, seeds(exercise.name)) for exercise in BANK[assignment].values()]
+    finally:
+        pupil.close()
+
+
+def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
+    function = Remote(pupil, exercise.name)
+    try:
+        outcome = exercise.grade(function, number, measure=measuring.measure)
+    except Exception as error:  # an answer so odd that it cannot even be compared
+        outcome = Outcome(0, exercise.points, f"Its answer cannot be compared: {type(error).__name__}.")
+    finally:
+        function.over()
+    return Mark(exercise.name, outcome.points, outcome.of, function.trouble or outcome.message)
+
+
+class Pupil:
+    """A submission's functions, in a worker that is started again when one of them has broken it."""
+
+    def __init__(self, sandbox: Sandbox, cells: Sequence[str]) -> None:
+        self.sandbox, self.cells = sandbox, list(enumerate(cells))
+        self.skipped: dict[int, str] = {}  # by the number of a cell: what it did
+        self._ends = time.monotonic() + sandbox.limits.seconds
+        self._session: Session | None = None
+        self._given_up: Lost | None = None
+
+    def session(self) -> Session:
+        """A worker that has run all cells but those that are skipped.
+
+        Raises:
+            Lost: the submission's time is over, or cell after cell ends the worker.
+        """
+        while self._session is None:
+            if self._given_up:
+                raise self._given_up
+            session = self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self._ends)
+            at: int | None = None
+            try:
+                for at in self._running(session):
+                    pass
+                self._session = session
+            except Lost as lost:
+                session.close()
+                if at is None or at in self.skipped or len(self.skipped) >= MOST_SKIPPED:
+                    self._given_up = lost
+                else:
+                    self.skipped[at] = str(lost)
+        return self._session
+
+    def drop(self) -> None:
+        """Ends the worker; the next question starts another."""
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    close = drop
+
+    def _running(self, session: Session) -> Iterator[int]:
+        """The number of each cell as it begins."""
+        while "ready" not in (message := session.receive(self.sandbox.limits.cell_seconds)):
+            if isinstance(number := message.get("began"), int):
+                yield number
+
+
+class Remote:
+    """A student's function, as one that can be called here."""
+
+    def __init__(self, pupil: Pupil, name: str) -> None:
+        self.__name__ = name
+        self.trouble = ""  # what the student is told, if the engine cannot know it
+        self.session: Session | None = None
+        self._pupil = pupil
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            if self.session is None:
+                session = self._pupil.session()
+                session.tell({"exercise": self.__name__})
+                self.session = session
+            reply = self.session.ask({"arguments": list(arguments)})
+        except Lost as lost:
+            self.session = None
+            self._pupil.drop()
+            self._fail(f"It {lost}. Run it in the notebook on the cases of `check`.")
+        if reply.get("missing"):
+            self._fail(f"The notebook defines no function {self.__name__}, or its cell stops before it does.")
+        if reply.get("changed"):
+            self._fail("It changed an input: work on a copy, the caller still needs it.")
+        if "answer" not in reply:
+            raise _error(reply)
+        return _readable(reply["answer"])
+
+    def process(self) -> int:
+        """Of which the kernel knows what its functions take."""
+        if self.session is None:
+            raise Lost("ended its process")
+        return self.session.process
+
+    def over(self) -> None:
+        if self.session is not None:
+            try:
+                self.session.finish()
+            except Lost:
+                self._pupil.drop()
+        self.session = None
+
+    def _fail(self, trouble: str) -> None:
+        self.trouble = trouble
+        raise RuntimeError
+
+
+def _error(reply: dict[str, Any]) -> BaseException:
+    """Of the same kind as the student's, and without its text, which may tell what the inputs were."""
+    kinds = reply.get("kinds")
+    for kind in kinds if isinstance(kinds, list) else []:
+        found = getattr(builtins, str(kind), None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            try:
+                return found()
+            except TypeError:  # some want arguments
+                break
+    return RuntimeError()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, Other):
+        return type(value.kind.replace("\0", " "), (), {})()
+    if isinstance(value, list | tuple):
+        return type(value)(_readable(each) for each in value)
+    return value

@@ -1,0 +1,232 @@
+"""Where a student's code runs: in bubblewrap where that works, else in a plain subprocess, which is no protection.
+
+The judge knows the worker by a socket, and by what the kernel says of its processes.
+"""
+
+import os
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import sysconfig
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from course_grader import processes
+from course_grader.inside import wire
+
+INSIDE = Path(__file__).parent / "inside"
+FIRST_USER = 61_000  # whom a sandbox that root starts becomes, plus a number of its own
+START_SECONDS = 120
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+CREDENTIALS = struct.Struct("3i")
+
+
+class Lost(Exception):
+    """The worker is gone, or must go; the text says why: "took too long"."""
+
+
+class Unavailable(Exception):
+    """There is no bubblewrap here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of one submission."""
+
+    cell_seconds: float = 60
+    call_seconds: float = 20
+    seconds: float = 300  # for everything
+    memory: int = 4 << 30  # bytes in use, of all its processes
+    processes: int = 64
+    file_bytes: int = 32 << 20
+
+    def of_process(self) -> dict[str, int]:
+        """By the names of setrlimit. Address space is not memory: PyTorch alone maps several GiB."""
+        return {
+            "AS": self.memory + (8 << 30), "NPROC": self.processes, "FSIZE": self.file_bytes, "CORE": 0, "NOFILE": 256,
+            "CPU": int(self.seconds) + 1,
+        }  # fmt: skip
+
+
+class Sandbox:
+    """A worker that has imported what takes long, from which one is forked for each submission.
+
+    `kind`: "private" (bubblewrap, and namespaces of its own for each submission), "alone" (bubblewrap, started anew for
+    each), or "bare" (no bubblewrap: limits on honest mistakes, none on a hostile student).
+    """
+
+    def __init__(self, limits: Limits | None = None, *, kind: str | None = None, number: int = 0) -> None:
+        self.limits, self.kind, self.number = limits or Limits(), kind or best_kind(), number
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def open(self, cells: list[tuple[int, str]], ends: float | None = None) -> "Session":
+        """A worker that begins to run these numbered cells, and is given up when the clock stands at `ends`."""
+        if self.kind != "private":
+            self.close()
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        with theirs:
+            assert self._control is not None and self._process is not None
+            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+        root = None if self.kind == "private" else self._process.pid
+        return Session(ours, self.limits, root, cells, ends or time.monotonic() + self.limits.seconds)
+
+    def close(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            processes.end(self._process.pid)
+            self._process.wait()
+        self._process = self._control = None
+
+    def _start(self) -> None:
+        self.close()
+        ours, theirs = socket.socketpair()
+        user = FIRST_USER + self.number % 1000 if os.geteuid() == 0 and self.kind != "bare" else 0
+        with theirs:
+            worker = [sys.executable, "-E", "-s", str(INSIDE / "worker.py"), str(theirs.fileno()), str(user), self.kind]
+            self._process = subprocess.Popen(
+                [*(_bubblewrap() if self.kind != "bare" else []), *worker], pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=_environment(), start_new_session=True, cwd="/",
+            )  # fmt: skip
+        ours.settimeout(START_SECONDS)
+        self._control = ours
+        if ours.recv(5) != b"ready":
+            self.close()
+            raise Lost("could not be started")
+
+
+class Session:
+    """One submission's worker."""
+
+    def __init__(
+        self, channel: socket.socket, limits: Limits, root: int | None, cells: list[tuple[int, str]], ends: float
+    ) -> None:
+        self._channel, self._limits, self._number, self._ends = channel, limits, 0, ends
+        hello, extra, _, _ = channel.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
+        if not hello or not extra:
+            raise Lost("could not be started")
+        self.process: int = root or CREDENTIALS.unpack(extra[0][2][: CREDENTIALS.size])[0]
+        self._send({"limits": limits.of_process()})
+        self._send({"cells": cells})
+
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """The next message, within so many seconds and within what is left of the submission's."""
+        ends = min(time.monotonic() + seconds, self._ends)
+        try:
+            header, body = wire.lengths(self._exactly(wire.LENGTHS.size, ends))
+            return wire.read(self._exactly(header, ends), self._exactly(body, ends))
+        except wire.Garbled as error:
+            raise Lost(f"sent {error}") from None
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request; an older one that comes late is not taken for it."""
+        self._number += 1
+        self._send({**request, "id": self._number})
+        while True:
+            reply = self.receive(self._limits.call_seconds)
+            if "over" in reply:
+                raise Lost("ended its process")
+            if reply.get("id") == self._number:
+                return reply
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self._send(message)
+
+    def finish(self) -> None:
+        """Ends the process of the exercise at hand."""
+        self._send({"end": True})
+        while "over" not in self.receive(self._limits.call_seconds):
+            pass
+
+    def close(self) -> None:
+        """Ends all its processes, those too that would rather not."""
+        processes.end(self.process)
+        self._channel.close()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._channel.settimeout(self._limits.call_seconds)  # a worker that does not read is a hung one
+        try:
+            wire.send(self._channel, message)
+        except OSError:
+            raise Lost("ended before it was asked") from None
+
+    def _exactly(self, size: int, ends: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            if time.monotonic() > ends:
+                raise Lost("took too long")
+            if select.select([self._channel], [], [], 0.1)[0]:
+                try:
+                    part = self._channel.recv(min(size - len(data), 1 << 20))
+                except OSError:
+                    part = b""
+                if not part:
+                    raise Lost("ended its process")
+                data += part
+            elif processes.memory(self.process) > self._limits.memory:
+                raise Lost(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
+        return bytes(data)
+
+
+@cache
+def best_kind() -> str:
+    """The strongest that works here: each is tried."""
+    for kind in ("private", "alone"):
+        with suppress(Lost, OSError, Unavailable), Sandbox(kind=kind) as sandbox:
+            session = sandbox.open([])
+            session.receive(START_SECONDS)
+            session.close()
+            return kind
+    return "bare"
+
+
+def _bubblewrap() -> list[str]:
+    """No network, a read-only system, an empty /tmp, and of the course only its environment, without the course.
+
+    As root bubblewrap needs no namespace of users, and so can reach an environment that only root can; the worker then
+    becomes another user at once.
+    """
+    if not (program := shutil.which("bwrap")):
+        raise Unavailable
+    command = [program, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
+    if os.geteuid() == 0:
+        command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    places = [*SYSTEM, sys.base_prefix, sys.prefix, str(INSIDE)]
+    for folder in sorted({str(parent) for place in places for parent in Path(place).parents if parent.name}, key=len):
+        command += ["--perms", "0755", "--dir", folder]  # bubblewrap's own would be closed to another user
+    for place in dict.fromkeys(places):
+        command += ["--ro-bind-try", place, place]
+    for folder in dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib")):
+        for package in ("course_lib", "course_grader"):
+            if Path(folder, package).is_dir():  # the course was installed as a copy
+                command += ["--tmpfs", f"{folder}/{package}"]
+    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    return [*command, "--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp", "--chdir", "/tmp", "--"]
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the judge's own: a variable may hold a secret."""
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    return {
+        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "student", "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": "/tmp", "PYTHONHASHSEED": "0", **threads,
+    }  # fmt: skip

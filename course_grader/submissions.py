@@ -1,0 +1,44 @@
+"""Who handed in what: nbgrader's `submitted/` tree, or a folder of notebooks named by student."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Submission:
+    student: str
+    path: Path
+
+    @property
+    def slug(self) -> str:
+        """A file name that is this student's alone, on every file system."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", self.student)[:40].strip("._") or "student"
+        return f"{plain}-{hashlib.sha256(self.student.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def collect(folder: Path, assignment: str) -> list[Submission]:
+    """Sorted by student. In a tree, STUDENT/ASSIGNMENT/ASSIGNMENT.ipynb, or the only notebook in that folder.
+
+    A student whose folder has no notebook, or several and none of that name, is handed in as the missing file: she is
+    marked with nothing rather than forgotten.
+
+    Raises:
+        ValueError: no such folder, or nothing in it that could be a submission.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder of submissions")
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    tree = [Submission(path.name, _notebook(path / assignment)) for path in inside if (path / assignment).is_dir()]
+    flat = [Submission(path.stem, path) for path in inside if path.suffix == ".ipynb" and path.is_file()]
+    if twice := {each.student for each in tree} & {each.student for each in flat}:
+        raise ValueError(f"{folder} has a folder and a file of {', '.join(sorted(twice))}: keep one")
+    if not tree and not flat:
+        raise ValueError(f"{folder} holds neither STUDENT/{assignment}/{assignment}.ipynb nor STUDENT.ipynb")
+    return sorted(tree + flat, key=lambda each: each.student)
+
+
+def _notebook(folder: Path) -> Path:
+    named, all_of_them = folder / f"{folder.name}.ipynb", sorted(folder.glob("*.ipynb"))
+    return all_of_them[0] if len(all_of_them) == 1 else named

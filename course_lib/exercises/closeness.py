@@ -1,0 +1,48 @@
+"""Points by distance, for a number that no function of its case can know exactly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from course_lib.exercises.comparing import difference, number
+
+ALIKE = 1e-3  # between two fits of the same wrong law, found by different optimisers
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """The case where an answer is furthest off decides, so that luck in one of them earns nothing."""
+
+    truths: Callable[[int], list[float]]  # seed to what is right in each case, above 0
+    guesses: Callable[[dict[str, Any]], dict[str, float]]  # what takes no insight, by name; the nearest earns nothing
+    full: float = 0.01  # relative error up to which all points are earned
+
+    def judge(self, answers: list[Any], truths: list[float], cases: list[dict[str, Any]]) -> tuple[float, str]:
+        """Share of the points, from 0 to 1, and what to say."""
+        judged = []
+        for which, (answer, truth, case) in enumerate(zip(answers, truths, cases, strict=True), 1):
+            share, said = self._judge_one(answer, truth, case)
+            judged.append((share, f"Case {which} of {len(cases)}{said}"))
+        share, message = min(judged, key=lambda each: each[0])
+        return share, f"Within {self.full:.0%} of the truth on all {len(cases)} cases." if share == 1 else message
+
+    def alike(self, answer: Any, other: Any) -> bool:
+        a, b = number(answer), number(other)
+        return a is not None and b is not None and abs(a - b) <= ALIKE * abs(b)
+
+    def _judge_one(self, answer: Any, truth: float, case: dict[str, Any]) -> tuple[float, str]:
+        got = number(answer)
+        if got is None:
+            return 0, f": {difference(answer, truth)}"
+        error = abs(got / truth - 1)
+        guess, end = min(
+            ((name, abs(value / truth - 1)) for name, value in self.guesses(case).items()), key=lambda each: each[1]
+        )
+        side = "high" if got > truth else "low"
+        said = (
+            f" is the furthest off: wanted {truth:.5g}, got {got:.5g}, {error:.1%} too {side}. "
+            f"Up to {self.full:.0%} earns everything, {end:.1%} and more nothing: so near comes {guess}."
+        )
+        if error <= self.full:
+            return 1, said
+        return (end - error) / (end - self.full) if error < end else 0, said

@@ -1,0 +1,185 @@
+"""Sweeps on Dask: a real scheduler and two worker processes, of which one is killed; and what a cluster can lack."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster, get_worker
+from typer.testing import CliRunner
+
+from course_lib import sweep as sweeps
+from course_lib.__main__ import app
+from course_lib.sweep import Row, read, sweep
+
+NUMBERS = range(8)
+
+
+def patiently(ready: Any, seconds: float = 120) -> None:
+    """Waits; this long only where something is broken, or the machine is very busy."""
+    for _ in range(int(seconds / 0.02)):
+        if ready():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """As a user starts it, on two ports that are free; workers find this file, and nothing else of the tests."""
+    folder = tmp_path_factory.mktemp("dask")
+    file = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    host = ["--host", "127.0.0.1", "--no-dashboard"]
+    places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    quiet: Any = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": places}, "stderr": subprocess.DEVNULL}
+    started = [subprocess.Popen([*dask, "scheduler", *host, "--port", "0", "--scheduler-file", str(file)], **quiet)]
+    try:
+        patiently(lambda: file.exists() and file.read_text().endswith("}"))
+        scheduler = json.loads(file.read_text())["address"]
+        worker = [*dask, "worker", scheduler, *host, "--nworkers", "2", "--nthreads", "1"]
+        started.append(subprocess.Popen(worker, **quiet))
+        with Client(scheduler, timeout=120) as client:
+            client.wait_for_workers(2, timeout=120)
+        yield scheduler
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+
+
+def begun(folder: str) -> Counter[int]:
+    """How often each run was begun; each writes a line as it starts."""
+    file = Path(folder) / "begun"
+    return Counter(int(line) for line in file.read_text().split()) if file.exists() else Counter()
+
+
+def note(folder: str, number: int) -> Row:
+    with (Path(folder) / "begun").open("a") as file:
+        file.write(f"{number}\n")
+    time.sleep(0.1)
+    return {"square": number**2, "process": os.getpid()}
+
+
+def die_once(folder: str, number: int) -> Row:
+    """Runs 0 and 1 wait for each other. Then the worker is killed in the middle of run 3, once, as a machine dies."""
+    row = note(folder, number)
+    if number < 2:
+        patiently(lambda: begun(folder)[0] and begun(folder)[1])
+    if number == 3 and begun(folder)[3] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return row
+
+
+def fail_at_5(folder: str, number: int) -> Row:
+    if number == 5:
+        raise RuntimeError("out of memory")
+    return note(folder, number)
+
+
+def refuse(folder: str, number: int) -> Row:
+    raise AssertionError("this run was done before")
+
+
+def runs_in(folder: Path) -> list[Row]:
+    return [{"folder": str(folder), "number": number} for number in NUMBERS]
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from course_lib.sweep import sweep
+from test_cluster import note, runs_in
+folder = Path(sys.argv[1])
+sweep(runs_in(folder), note, folder / "log.csv", cluster=sys.argv[2])
+"""
+
+
+def test_a_killed_sweep_goes_on(address: str, tmp_path: Path) -> None:
+    log, command = tmp_path / "log.csv", [sys.executable, "-c", SWEEP, str(tmp_path), address]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    patiently(lambda: len(read(log)) >= 2)
+    process.kill()
+    process.wait()
+    whole = read(log)
+    assert 2 <= len(whole) < len(NUMBERS), "killed in the middle"
+    rows = sweep(runs_in(tmp_path), note, log, cluster=address)
+    assert rows[: len(whole)] == whole
+    assert sorted(int(row["number"]) for row in rows) == list(NUMBERS)
+    assert all(begun(str(tmp_path))[int(row["number"])] == 1 for row in whole), "none of these is run again"
+
+
+def test_a_run_that_fails_there_is_named_here(address: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    with pytest.raises(RuntimeError, match="out of memory") as failure:
+        sweep(runs_in(tmp_path), fail_at_5, log, cluster=address)
+    assert failure.value.__notes__ == [f"in the run {runs_in(tmp_path)[5]}"]
+    assert 5 not in [int(row["number"]) for row in read(log)]
+    assert len(sweep(runs_in(tmp_path), note, log, cluster=address)) == len(NUMBERS)
+
+
+def test_the_command_line_trains_on_a_cluster(address: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    command = ["sweep", "isoflop", "--budgets", "1e6", "--sizes", "1", "--seeds", "4", "--cluster", address]
+    done = CliRunner().invoke(app, [*command, "--out", str(log)])
+    assert done.exit_code == 0, done.output
+    assert [(row["budget"], row["seed"]) for row in read(log)] == [("1000000.0", "4")]
+
+
+def test_a_killed_worker_loses_nothing(address: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    rows = sweep(runs_in(tmp_path), die_once, log, cluster=address)
+    assert sorted((int(row["number"]), int(row["square"])) for row in rows) == [(n, n**2) for n in NUMBERS]
+    assert begun(str(tmp_path))[3] == 2
+    assert sweep(runs_in(tmp_path), refuse, log, cluster=address) == rows
+
+
+# What a cluster can lack ---------------------------------------------------------------------------------------------
+
+
+def local_cluster(workers: int, threads: int = 1) -> Any:
+    return LocalCluster(n_workers=workers, threads_per_worker=threads, processes=False, dashboard_address="127.0.0.1:0")
+
+
+def on_a_worker(number: int) -> Row:
+    return {"worker": get_worker().address}  # a ValueError elsewhere
+
+
+def test_a_cluster_with_one_core_is_used_as_well(tmp_path: Path) -> None:
+    """With one job, joblib would run it where it is called."""
+    with local_cluster(1) as cluster:
+        rows = sweep(
+            [{"number": n} for n in (1, 2)], on_a_worker, tmp_path / "log.csv", cluster=cluster.scheduler_address
+        )
+    assert len(rows) == 2 and len({row["worker"] for row in rows}) == 1
+
+
+def test_what_a_cluster_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(number: int) -> Row:
+        return {}
+
+    elsewhere.__module__ = "no_such_module.of_mine"
+    runs: list[Row] = [{"number": 1}]
+    monkeypatch.setattr(sweeps, "PATIENCE", 0.3)
+    with (
+        local_cluster(1) as cluster,
+        pytest.raises(ValueError, match="cannot import no_such_module: start them, on mach"),
+    ):
+        sweep(runs, elsewhere, tmp_path / "log.csv", cluster=cluster.scheduler_address)
+    with local_cluster(1, threads=3) as cluster, pytest.raises(ValueError, match=r"one thread, and .* has 3: start"):
+        sweep(runs, on_a_worker, tmp_path / "log.csv", cluster=cluster.scheduler_address)
+    with local_cluster(0) as cluster, pytest.raises(ConnectionError, match=r"has no workers: .*`dask worker inproc://"):
+        sweep(runs, on_a_worker, tmp_path / "log.csv", cluster=cluster.scheduler_address)
+    with pytest.raises(ConnectionError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 .* `dask scheduler`"):
+        sweep(runs, on_a_worker, tmp_path / "log.csv", cluster="tcp://127.0.0.1:9")
+    with pytest.raises(ValueError, match="missing port number in address 'nonsense'"):
+        sweep(runs, on_a_worker, tmp_path / "log.csv", cluster="nonsense")
+    assert not (tmp_path / "log.csv").exists()

@@ -1,0 +1,148 @@
+"""The cost explorer without a browser: set a control as a hand would, read the picture."""
+
+import itertools
+from typing import Any, cast
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.text import Annotation
+
+from course_lib.cost import Swing, between
+from course_lib.cost_data import RUNS, V3
+from course_lib.figures.cost import CostPicture, cost_figure, cost_svg, tornado_figure
+from course_lib.widgets.cost import CostExplorer
+
+
+def svg(explorer: CostExplorer) -> ElementTree.Element:
+    return ElementTree.fromstring(explorer.picture.value)
+
+
+def bars(explorer: CostExplorer) -> list[tuple[float, float]]:
+    """Start and width [px] of rent, energy, and each assumption, top to bottom."""
+    return [(float(bar.attrib["x"]), float(bar.attrib["width"])) for bar in svg(explorer).iter("rect")]
+
+
+def label(explorer: CostExplorer) -> str:
+    return svg(explorer).attrib["aria-label"]
+
+
+def test_the_first_state_is_the_published_run() -> None:
+    said = label(CostExplorer())
+    for words in (
+        "DeepSeek-V3, 2.664M h of pre-training at 39.1% of the BF16 peak, 2.788M h in all, $2.00 an hour: rent $5.58M",
+        "energy 2.97 GWh (2.25 to 3.81)",
+        "GPU rating x hours: 1.95 GWh",
+        "CO2: 169 t on the French grid; 1,273 t on the average US grid",
+    ):
+        assert words in said
+
+
+def test_controls_move_the_bars() -> None:
+    explorer = CostExplorer()
+    (_, rent), (_, energy), *_ = bars(explorer)
+    explorer.price.value = 4.0
+    assert bars(explorer)[0][1] == pytest.approx(2 * rent, abs=0.2)
+    assert bars(explorer)[1][1] == energy
+    explorer.price.value = 2.0
+    explorer.hours.value = 2 + 0.124 / 2.664  # twice as many in all
+    assert bars(explorer)[0][1] == pytest.approx(2 * rent, abs=0.2)
+    assert bars(explorer)[1][1] == pytest.approx(2 * energy, abs=0.2)
+    explorer.watts.value = (266, 350)
+    assert bars(explorer)[1][1] == pytest.approx(energy, abs=0.2)
+    explorer.pue.value = (1.0, 1.0)
+    assert bars(explorer)[1][1] == pytest.approx(energy / 1.2, abs=0.2)
+    explorer.host.value = (0.0, 0.0)
+    assert bars(explorer)[1][1] == pytest.approx(energy / 1.2 / 1.44, abs=0.2)
+
+
+def test_hours_and_mfu_are_tied() -> None:
+    explorer = CostExplorer()
+    published = explorer.mfu.value
+    assert explorer.hours.value == 1 and published == pytest.approx(39.06, abs=0.005)
+    explorer.hours.value = 2.0
+    assert explorer.mfu.value == pytest.approx(published / 2)
+    explorer.mfu.value = 50.0
+    assert explorer.hours.value == pytest.approx(published / 50)
+    assert "2.081M h of pre-training at 50.0% of the BF16 peak, 2.205M h in all" in label(explorer)
+    for slider, end in itertools.product((explorer.hours, explorer.mfu), ("min", "max")):
+        slider.value = getattr(slider, end)
+        assert explorer.hours.value * explorer.mfu.value == pytest.approx(published)
+        assert 13 < explorer.mfu.value <= 100
+
+
+def test_a_handle_that_a_browser_puts_on_the_next_step_moves_nothing() -> None:
+    explorer = CostExplorer()
+    before = label(explorer)
+    explorer.mfu.value = 39.1
+    assert label(explorer) == before
+    explorer.mfu.value = 39.2
+    assert "at 39.2% of the BF16 peak" in label(explorer) and explorer.hours.value == pytest.approx(39.060758 / 39.2)
+    before = label(explorer)
+    explorer.hours.value = 1.0
+    assert label(explorer) == before
+    explorer.hours.value = 1.01
+    assert "2.691M h of pre-training" in label(explorer)
+
+
+@pytest.mark.parametrize("first", RUNS)
+def test_another_run_brings_its_own_hours(first: str) -> None:
+    explorer = CostExplorer(run=first)
+    explorer.hours.value = 1.5
+    for name in (*(set(RUNS) - {first}), first):
+        explorer.run.value = name
+        assert explorer.hours.value == 1 and label(explorer) == label(CostExplorer(run=name))
+    explorer.run.value = "Llama 3.1 405B"
+    assert "30.840M h in all" in label(explorer) and "rent $61.68M" in label(explorer)
+    assert explorer.mfu.value == pytest.approx(35.8, abs=0.05)
+
+
+def test_the_widest_assumption_comes_first_and_stands_around_the_value() -> None:
+    explorer = CostExplorer()
+    assert [swing.name for swing in explorer.shown.swings] == [
+        "draw of the GPU", "building (PUE)", "rest of the machine",
+    ]  # fmt: skip
+    explorer.pue.value = (1.0, 2.0)
+    assert explorer.shown.swings[0].name == "building (PUE)"
+    (_, (left, energy), *alone) = bars(explorer)
+    assert all(start < left + energy < start + width for start, width in alone)
+
+
+def test_bars_beyond_the_axis_stop_there_and_say_so() -> None:
+    explorer = CostExplorer()
+    assert explorer.picture.value.count("» ") == 0
+    explorer.price.value = 10.0
+    assert bars(explorer)[0] == (210, 430) and explorer.picture.value.count("» ") == 1
+    explorer.hours.value = explorer.hours.max
+    assert all(start + width <= 640.1 for start, width in bars(explorer))
+    assert explorer.picture.value.count("» ") > 2
+
+
+def test_the_static_picture_shows_the_same() -> None:
+    explorer = CostExplorer()
+    above, below = cost_figure(explorer.shown).axes
+    shown = [cast(Annotation, text).get_text() for axes in (above, below) for text in axes.texts]
+    assert shown == [
+        explorer.shown.rent_label, explorer.shown.energy_label,
+        *(explorer.shown.swing_label(swing) for swing in explorer.shown.swings),
+    ]  # fmt: skip
+    assert above.patches[0].get_width() == pytest.approx(5.576)  # type: ignore[attr-defined]
+    assert below.patches[0].get_width() == pytest.approx(explorer.shown.energy.value / 1e3)  # type: ignore[attr-defined]
+    assert "run this cell" in repr(explorer)
+
+
+def test_names_are_escaped() -> None:
+    changes: dict[str, Any] = {
+        "title": "a <b> & c", "rent": V3.hours, "energy": between(1e3, 3e3), "swings": [Swing("<x>", 1, 2)],
+        "rent_limit": 1e7, "energy_limit": 1e4, "rule": 5e2, "carbon": {"<y>": V3.hours},
+    }  # fmt: skip
+    page = cost_svg(CostPicture(**changes))
+    assert "&lt;x&gt;" in page and ElementTree.fromstring(page) is not None
+
+
+def test_the_tornado() -> None:
+    result = between(1e3, 3e3)
+    (axes,) = tornado_figure([Swing("wide", 1e3, 3e3), Swing("narrow", 1.8e3, 2.2e3)], result, "GWh", 1e3).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["wide", "narrow"]
+    spans = [(bar.get_x(), bar.get_width()) for bar in axes.patches]  # type: ignore[attr-defined]
+    assert spans == [pytest.approx((1, 2)), pytest.approx((1.8, 0.4))]
+    assert [cast(Annotation, text).get_text() for text in axes.texts] == ["1.00 to 3.00", "1.80 to 2.20"]
