@@ -14,8 +14,18 @@ from typing import Any
 import nbformat
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook, MissingEntry, SubmittedNotebook
+from nbgrader.api import (
+    Comment,
+    Grade,
+    Gradebook,
+    Notebook,
+    Student,
+    SubmittedAssignment,
+    SubmittedNotebook,
+    new_uuid,
+)
 from nbgrader.preprocessors import SaveCells
+from sqlalchemy import select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -74,27 +84,54 @@ def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Recor
                 gradebook.update_or_create_assignment(assignment)
                 resources = {"notebook": assignment, "assignment": assignment, "db_url": address}
                 SaveCells().preprocess(deepcopy(release), ResourcesDict(nbgrader=resources))
-                for record in records:
-                    _enter(gradebook, record)
+                _enter(gradebook, records)
     # nbgrader's own errors are ValueErrors
     except (SQLAlchemyError, ValueError, RuntimeError, OSError, SubprocessError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise GradebookError(f"{path} could not be brought up to date: {reason}") from None
 
 
-def _enter(gradebook: Gradebook, record: Record) -> None:
-    student = identity(record)
-    try:
-        gradebook.find_student(student)
-    except MissingEntry:
-        known: Any = {} if student == record.student else {"last_name": _readable(record.student), "first_name": ""}
-        gradebook.add_student(student, **known)
-    notebook: SubmittedNotebook = gradebook.update_or_create_submission(record.assignment, student).notebooks[0]
-    points = {f"check_{mark.exercise}": mark.points for mark in record.marks}
-    for grade in notebook.grades:
-        if grade.auto_score != (new := points.get(grade.name, 0)):
-            grade.auto_score, grade.needs_manual_grade = new, grade.manual_score is not None
-    gradebook.db.commit()
+def _enter(gradebook: Gradebook, records: Sequence[Record]) -> None:
+    """All in one transaction: nbgrader's own ways make several for each student, each slower than the one before."""
+    session, book = gradebook.db, gradebook.find_notebook(records[0].assignment, records[0].assignment)
+    cells = {cell.name.removeprefix("check_"): cell.id for cell in book.grade_cells}
+    books, students = _books(session, book), set(session.scalars(select(Student.id)))
+    mine = select(Grade).join(SubmittedNotebook).where(SubmittedNotebook.notebook_id == book.id)
+    grades: dict[Any, Any] = {(grade.notebook_id, grade.cell_id): grade for grade in session.scalars(mine)}
+    for record in records:
+        if (student := identity(record)) not in students:
+            names = {} if student == record.student else {"last_name": _readable(record.student), "first_name": ""}
+            session.add(Student(id=student, **names))
+        if student not in books:
+            books[student] = _submit(session, book, student)
+        for mark in record.marks:
+            key = books[student], cells[mark.exercise]
+            if (grade := grades.get(key)) is None:
+                session.add(grade := Grade(notebook_id=key[0], cell_id=key[1]))
+            _change(grade, mark.points)
+    session.commit()
+
+
+def _submit(session: Any, book: Notebook, student: str) -> str:
+    """The id of a new submitted notebook, without grades yet."""
+    whole, part = new_uuid(), new_uuid()
+    session.add(SubmittedAssignment(id=whole, assignment_id=book.assignment_id, student_id=student))
+    session.add(SubmittedNotebook(id=part, assignment_id=whole, notebook_id=book.id))
+    session.add_all(Comment(notebook_id=part, cell_id=cell.id) for cell in book.solution_cells)
+    return part
+
+
+def _change(grade: Any, points: float) -> None:
+    if grade.auto_score != points:
+        grade.auto_score, grade.needs_manual_grade = points, grade.manual_score is not None
+
+
+def _books(session: Any, book: Notebook) -> dict[str, str]:
+    """The ids of submitted notebooks that are there already, by student."""
+    rows = select(SubmittedAssignment.student_id, SubmittedNotebook.id).join(
+        SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id
+    )
+    return dict(session.execute(rows.where(SubmittedNotebook.notebook_id == book.id)).all())
 
 
 def _readable(name: str) -> str:

@@ -84,7 +84,7 @@ def grade(
         else:
             missing.append((submission, before.attempt + 1 if before else 1, digest))
     one = partial(mark, assignment=store.assignment, secret=secret, limits=limits, kind=kind)
-    with backend(cluster):
+    with backend(cluster if missing else None, one):
         results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(one)(*each) for each in missing)
         for submission, record in tqdm(results, total=len(missing), desc=store.assignment, unit="notebook"):
             store.keep(submission, record)

@@ -89,8 +89,8 @@ def sweep_command(
     budgets: Annotated[str | None, typer.Option(help="in FLOP, separated by commas; isoflop")] = None,
     sizes: Annotated[int | None, typer.Option(min=1, help="models a budget; isoflop")] = None,
     out: Annotated[Path | None, typer.Option(help="a CSV; rows in it are not run again")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="trainings at a time, one core each")] = os.cpu_count() or 1,
-    cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="trainings at a time, one core each; here")] = os.cpu_count() or 1,
+    cluster: Annotated[str | None, typer.Option(help="of a Dask scheduler, whose workers train instead")] = None,
 ) -> None:
     """Train many small models for a comparison. Stop it with Ctrl-C; the same command goes on."""
     from course_lib import runs

@@ -130,8 +130,10 @@ def load_sweep(path: Path | None = None) -> Table:
         raise ValueError(f"no sweep at {file}; course.py sweep isoflop makes one")
     cells = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
     ours = {"flops": "budget", "params": "params", "tokens": "tokens", "loss": "loss"}
-    if not cells or (missing := [column for column in ours.values() if column not in cells[0]]):
-        raise ValueError(f"{file} holds no isoFLOP runs: {'it is empty' if not cells else f'no column {missing[0]!r}'}")
+    if not cells:
+        raise ValueError(f"{file} holds no isoFLOP runs: it is empty")
+    if missing := [column for column in ours.values() if column not in cells[0]]:
+        raise ValueError(f"{file} holds no isoFLOP runs: no column {missing[0]!r}")
     order = sorted(range(len(cells)), key=lambda i: (float(cells[i]["budget"]), float(cells[i]["params"])))
     cells = [cells[i] for i in order]
     numbers = {name: _numbers(cells, column) for name, column in ours.items()}

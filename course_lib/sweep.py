@@ -46,7 +46,7 @@ def sweep(
         )
     done = {tuple(row[name] for name in named) for row in rows}
     missing = [run for run in runs if tuple(str(run[name]) for name in named) not in done]
-    with _backend(cluster if missing else None, train):
+    with backend(cluster if missing else None, train):
         # all at once, so that workers who come late find something to do
         results = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="all")(
             delayed(_one)(train, run) for run in missing
@@ -93,7 +93,8 @@ def _append(path: Path, row: Mapping[str, str | int | float]) -> None:
 
 
 @contextmanager
-def _backend(cluster: str | None, train: Callable[..., Row]) -> Iterator[None]:
+def backend(cluster: str | None, train: Callable[..., Any]) -> Iterator[None]:
+    """Where joblib runs `train` in this block: in processes here, or on the workers of a Dask cluster."""
     if cluster is None:
         yield
         return
@@ -110,10 +111,10 @@ def _backend(cluster: str | None, train: Callable[..., Row]) -> Iterator[None]:
         ) from None
     with client:
         _examine(client, cluster, train)
-        backend = DaskDistributedBackend(client=client)
-        cores = backend.effective_n_jobs
-        backend.effective_n_jobs = lambda n_jobs: max(2, cores(n_jobs))  # with one, joblib would run everything here
-        with parallel_config(backend=backend):
+        dask = DaskDistributedBackend(client=client)
+        cores = dask.effective_n_jobs
+        dask.effective_n_jobs = lambda n_jobs: max(2, cores(n_jobs))  # with one, joblib would run everything here
+        with parallel_config(backend=dask):
             yield
 
 

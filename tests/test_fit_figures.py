@@ -89,7 +89,7 @@ def test_dots_of_a_law_without_noise_have_the_colour_below_them() -> None:
         assert 6 * n * d == pytest.approx(c)
         assert 0.42 * 40 / n**0.42 == pytest.approx(0.36 * 300 / d**0.36)  # where neither is worth more
     (dots,) = [each for each in axes.collections if isinstance(each, PathCollection)]
-    np.testing.assert_allclose(dots.get_offsets(), np.stack([params, tokens], axis=1))
+    np.testing.assert_allclose(np.asarray(dots.get_offsets()), np.stack([params, tokens], axis=1))
     field = next(each for each in axes.collections if cast(Any, each).get_cmap().name == "cividis")
-    np.testing.assert_allclose(dots.get_facecolor(), cast(Any, field).to_rgba(loss), atol=0.01)
+    np.testing.assert_allclose(np.asarray(dots.get_facecolor()), cast(Any, field).to_rgba(loss), atol=0.01)
     assert {"1e12 FLOP", "1e13 FLOP", "1e14 FLOP"} <= {text.get_text() for text in axes.texts}

@@ -328,7 +328,7 @@ def test_the_static_picture_shows_the_same() -> None:
     each = BuyAndBet(runs(), TARGET)
     figure = board_figure(each.shown)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert texts == ["no run is bought yet"] * 2 + ["for sale"]
+    assert texts == ["no run is bought yet"] * 2 + ["for sale, losses not known yet"]
     buy(each, 0, 1, 2, 3, 6, 10)
     bet(each, 0.75)
     over_cost, over_size = board_figure(each.shown).axes

@@ -102,7 +102,7 @@ def by_numpy(data: Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 def carried(x: np.ndarray, y: np.ndarray, at: float) -> tuple[float, float, float, float]:
     """Exponent, half its interval, the line at `at`, and by what factor its interval reaches: SciPy's line."""
-    line = scipy.stats.linregress(np.log(x), np.log(y))
+    line: Any = scipy.stats.linregress(np.log(x), np.log(y))
     t = scipy.stats.t.ppf(0.975, len(x) - 2)
     u = math.log(at) - np.log(x).mean()
     error = math.hypot(line.stderr * u, line.stderr * np.log(x).std())
@@ -187,7 +187,7 @@ def test_sizes_and_budgets_in_range_are_fitted(explorer: ScalingExplorer) -> Non
 def test_the_best_runs_make_a_law_of_their_own(explorer: ScalingExplorer) -> None:
     data = explorer.table
     best = [rows[int(data.loss[rows].argmin())] for rows in np.arange(15).reshape(3, 5)]
-    a, half, n, _ = carried(*(np.asarray(column)[best] for column in (data.flops, data.params)), BIG)
+    a, half, n, _ = carried(data.flops.numpy()[best], data.params.numpy()[best], BIG)
     assert table(explorer)["best runs"][0] == f"{a:.3g} ({a - half:.3g} to {a + half:.3g})"
     assert table(explorer)["best runs"][1].startswith(f"{short(n)} (")
     explorer.measure.value = 1
@@ -311,7 +311,8 @@ def test_a_wrong_vertex_is_drawn_where_it_was_put() -> None:
 def test_inputs_may_be_spoiled() -> None:
     def spoil(x: Tensor, y: Tensor) -> tuple[float, np.ndarray]:
         found = line(x, y)
-        x.zero_(), y.zero_()
+        for column in (x, y):
+            column.zero_()
         return found
 
     spoilt, clean = (ScalingExplorer(made_up(0.004), fit_power_law=mine) for mine in (spoil, line))
@@ -361,7 +362,8 @@ def test_an_error_is_told_and_the_widget_lives_on(
     monkeypatch: pytest.MonkeyPatch, name: str, mine: Callable[..., Any], words: str
 ) -> None:
     monkeypatch.setattr(scaling_fits, "_parametric", lambda *_: Way(name="parametric law"))
-    explorer = ScalingExplorer(made_up(0.004), **{name: mine})
+    own: dict[str, Any] = {name: mine}
+    explorer = ScalingExplorer(made_up(0.004), **own)
     assert f"your {name} {words}" in said(explorer)
     explorer.run.value = 0
     explorer.left_out.value = True

@@ -30,6 +30,7 @@ LINES = (  # of the guesses after the bet, in their order: colour, dashes of the
     ("#888888", "2 4", ":"), ("#CC79A7", "8 4", "--"), ("#0072B2", "", "-"), ("#009E73", "10 3 2 3", "-."),
 )  # fmt: skip
 NOTHING = "no run is bought yet"
+FOR_SALE = "for sale, losses not known yet"
 SIZE, COST = "N: parameters without embedding", "C: what a run costs [FLOP]"
 
 
@@ -97,6 +98,11 @@ class Board:
     def shelf(self, flops: float) -> float:
         """Height of a budget's offers, as a part of the panel; it has nothing to do with their losses."""
         return 0.04 + 0.05 * self.budgets.index(flops)
+
+    @property
+    def shelves(self) -> float:
+        """Height of all offers and a line of words above them."""
+        return 0.09 + self.shelf(self.budgets[-1])
 
     @property
     def flops_ends(self) -> Ends:
@@ -179,7 +185,9 @@ def _over_size(board: Board, panel: Panel) -> list[str]:
         tint, shape = board.look(flops)
         parts.append(marker(shape, panel.x(n), TOP + HEIGHT * (1 - board.shelf(flops)), PAPER, tint, "offer"))
     if board.offers:
-        parts.append(f'<text x="{panel.left + 6}" y="{TOP + HEIGHT - 8}">for sale</text>')
+        y = TOP + HEIGHT * (1 - board.shelves)
+        parts.append(f'<path d="M{panel.left} {y:.1f}h{PANEL}" stroke="#888" stroke-dasharray="6 3"/>')
+        parts.append(f'<text x="{panel.left + 6}" y="{y + 13:.1f}">{FOR_SALE}</text>')
     parts += [_dot(board, dot, panel.x(dot.params), panel.y(dot.loss)) for dot in board.dots]
     return [*parts, *_end(board, panel, board.big_params), "</svg>"]
 
@@ -268,7 +276,8 @@ def board_figure(board: Board) -> Figure:
         tint, shape = board.look(flops)
         over_size.plot(n, board.shelf(flops), shape, color="white", mec=tint, transform=over_size.get_xaxis_transform())
     if board.offers:
-        over_size.text(0.02, 0.03, "for sale", transform=over_size.transAxes)
+        over_size.axhspan(0, board.shelves, color="0.95", zorder=0, transform=over_size.get_xaxis_transform())
+        over_size.text(0.02, board.shelves - 0.055, FOR_SALE, transform=over_size.transAxes, fontsize=9)
     over_cost.set_ylabel(f"loss [{board.loss_unit}]")
     over_cost.set_xticks([*board.budgets, board.forecast_at], map(power, [*board.budgets, board.forecast_at]))
     over_cost.set_xticks([], minor=True)

@@ -61,7 +61,9 @@ def log_ticks(ends: Ends) -> list[float]:
 
 
 def linear_ticks(ends: Ends) -> list[float]:
-    return [float(place) for place in MaxNLocator(6).tick_values(*ends) if ends[0] <= place <= ends[1]]
+    return [
+        float(place) for place in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(*ends) if ends[0] <= place <= ends[1]
+    ]
 
 
 def title(panel: Panel, words: str) -> str:

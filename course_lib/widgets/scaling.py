@@ -20,6 +20,7 @@ WAYS = {"vertices": 0, "best runs": 1, "parametric law": 2}
 NONE = -1  # of the runs
 FITTING = "is being fitted ..."
 WIDE = {"description_width": "70px"}
+ASIDE = {"width": "70px", "display": "flex", "justify_content": "flex-end"}  # a label; buttons would go below their own
 Keep = tuple[bool, ...]  # whether each run of the table is fitted
 
 
@@ -63,7 +64,7 @@ class ScalingExplorer(widgets.VBox):
             [
                 widgets.HBox([self.budgets, self.sizes]),
                 widgets.HBox([self.run, self.left_out, self.fit_all]),
-                widgets.HBox([self.measure, self.show, self.fit_it]),
+                widgets.HBox([widgets.Label("draw by", layout=ASIDE), self.measure, self.show, self.fit_it]),
                 self.picture,
             ]
         )
@@ -138,18 +139,14 @@ class ScalingExplorer(widgets.VBox):
         small, at = self.table.rows(~self._held), f"{power(self.forecast_at)} FLOP"
         self.budgets = _range("budgets", [(power(c), c) for c in small.flops.unique().tolist()])
         self.sizes = _range("sizes N", [(short(n), n) for n in small.params.unique().tolist()])
-        names = [
-            (f"{power(c)} FLOP, N {short(n)}, loss {loss:.4g}", i)
-            for i, (c, n, loss, held) in enumerate(self._rows)
-            if not held
-        ]
+        names = [(f"{power(c)} FLOP, N {short(n)}", i) for i, (c, n, _, held) in enumerate(self._rows) if not held]
         self.run = widgets.SelectionSlider(
-            options=[("none", NONE), *names], description="run", style=WIDE, layout={"width": "560px"}
+            options=[("none", NONE), *names], description="run", style=WIDE, layout={"width": "510px"}
         )
         self.left_out = _box("leave it out", disabled=True)
         self.fit_all = widgets.Button(description="fit all again", tooltip="all runs, budgets and sizes")
         self.measure = widgets.ToggleButtons(
-            options=WAYS, value=0, description="draw", style=WIDE | {"button_width": "max-content"}
+            options=WAYS, value=0, tooltips=[f"draw by {way}" for way in WAYS], style={"button_width": "max-content"}
         )
         self.show = _box(f"show the run at {at}", disabled=not bool(self._held.any()))
         self.fit_it = _box("and fit it too", disabled=True)

@@ -244,7 +244,7 @@ tornado_figure(swings(guessed, guesses), guessed(**guesses), "GWh", scale=1e3)
 # The same arithmetic with sliders. *Hours* and *MFU* are tied to each other, for the operations are given.
 # Sliders with two handles are ranges. **Try this:**
 #
-# 1. Which price makes V3's run cost what Llama's does at \$2?
+# 1. Which price makes V3's run cost 20 million dollars? And Llama's?
 # 2. Double the MFU. Which bars change, and which do not?
 # 3. Close the handles of *draw of the GPU* on 700, *rest of machine* on 0 and *building* on 1. What is left?
 # 4. Open *building* up to 1.58, an average of all data centers in the Uptime Institute's survey of 2023. Is it now the
