@@ -51,8 +51,8 @@ c.CourseDirectory.course_id = {course!r}
 c.CourseDirectory.root = str(Path(__file__).parent)
 c.CourseDirectory.source_directory = {source!r}
 c.CourseDirectory.release_directory = {release!r}
-# nbgrader's own autograder runs students' code with all that you may do: it is to find no submissions.
-c.CourseDirectory.submitted_directory = "nothing-for-autograde"
+# nbgrader counts these folders, which are empty: its own autograder would run students' code with all that you may do.
+c.CourseDirectory.submitted_directory = "submitted-and-marked"
 '''
 
 
@@ -62,7 +62,7 @@ class GradebookError(Exception):
 
 def identity(record: Record) -> str:
     """The student's id in the gradebook: the name where it is plain, else a plain one that is this student's alone."""
-    return record.student if PLAIN_ID.fullmatch(record.student) else slug(record)
+    return record.student if PLAIN_ID.fullmatch(record.student) else slug(record).lstrip("-")
 
 
 def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
@@ -172,10 +172,11 @@ def write_config(folder: Path) -> None:
 
 
 def write_notebook(folder: Path, record: Record, cells: Sequence[str], release: NotebookNode) -> None:
-    """The notebook where formgrader and nbgrader's feedback look for it."""
-    name = record.assignment
+    """The notebook where formgrader and nbgrader's feedback look for it, and an empty folder that formgrader counts."""
+    name, place = record.assignment, Path(identity(record), record.assignment)
     text = nbformat.writes(notebook(record, cells, release)) + "\n"
-    write(folder / "autograded" / identity(record) / name / f"{name}.ipynb", text)
+    write(folder / "autograded" / place / f"{name}.ipynb", text)
+    (folder / "submitted-and-marked" / place).mkdir(parents=True, exist_ok=True)
 
 
 def notebook(record: Record, cells: Sequence[str], release: NotebookNode) -> NotebookNode:
