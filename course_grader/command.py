@@ -151,7 +151,7 @@ def _report(records: Sequence[Record], folder: Path, elsewhere: int) -> None:
     console.print(f"{notebooks}{more}: {mean:.2f} of {most:g} points on average")
     console.print(f"with a problem: {sum(bool(problems(record)) for record in records)}; see grades.csv")
     kinds = Counter(record.sandbox for record in records)
-    console.print(f"sandbox: {', '.join(f'{kind} ({number})' for kind, number in kinds.items())}")
+    console.print(f"sandbox: {', '.join(f'{kind} ({number})' for kind, number in sorted(kinds.items()))}")
     if kinds["bare"]:
         console.print(Text(f"{kinds['bare']} of these were marked without one. {BARE}", style="bold red"))
     console.print(Text(f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"))

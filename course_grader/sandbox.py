@@ -121,12 +121,17 @@ class Session:
         self, channel: socket.socket, limits: Limits, root: int | None, cells: list[tuple[int, str]], ends: float
     ) -> None:
         self._channel, self._limits, self._number, self._ends = channel, limits, 0, ends
-        hello, extra, _, _ = channel.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
-        if not hello or not extra:
-            raise Lost("could not be started")
-        self.process: int = root or CREDENTIALS.unpack(extra[0][2][: CREDENTIALS.size])[0]
+        self.process = root or self._sender()
         self._send({"limits": limits.of_process()})
         self._send({"cells": cells})
+
+    def _sender(self) -> int:
+        """The process that says hello, by its number here: the kernel adds it."""
+        hello, extra, _, _ = self._channel.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
+        if not hello or not extra:
+            self._channel.close()
+            raise Lost("could not be started")
+        return CREDENTIALS.unpack(extra[0][2][: CREDENTIALS.size])[0]
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """The next message, within so many seconds and within what is left of the submission's."""

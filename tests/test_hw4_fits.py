@@ -406,7 +406,7 @@ def test_points_of_a_forecast_fall_from_one_percent_to_what_takes_no_insight(see
             assert outcome.points == pytest.approx(4 * share, abs=0.006)
             assert f"Case {which + 1} of 3 is the furthest off: wanted " in outcome.message
             assert f"{-errors[which]:.1%} too low. Up to 1% earns everything, {end:.1%} and more" in outcome.message
-        for error in (end, -end, 3 * end, math.inf, math.nan):
+        for error in (end, -end, 1.5 * end, 9 * end, math.inf, math.nan):
             errors = [0.0, 0.0, 0.0]
             errors[which] = 1.000001 * error
             assert FORECAST.grade(off_by(*errors, seed=seed), seed).points == 0

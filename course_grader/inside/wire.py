@@ -3,9 +3,9 @@
 A frame is two lengths, a JSON header, and the bytes of all arrays in it.
 """
 
-import json
 import math
 import struct
+from json import dumps, loads  # by name, so that a notebook that patches json breaks only itself
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,7 +52,7 @@ class Channel(Protocol):
 
 def send(channel: Channel, message: dict[str, Any]) -> None:
     blobs: list[bytes] = []
-    header = json.dumps(_packed(message, blobs)).encode()
+    header = dumps(_packed(message, blobs)).encode()
     channel.sendall(LENGTHS.pack(len(header), sum(map(len, blobs))) + header + b"".join(blobs))
 
 
@@ -67,7 +67,7 @@ def lengths(prefix: bytes) -> tuple[int, int]:
 def read(header: bytes, body: bytes) -> dict[str, Any]:
     """The message of a frame; every tensor in it has memory of its own."""
     try:
-        message = _Reader(body).value(json.loads(header), 0)
+        message = _Reader(body).value(loads(header), 0)
     except (ValueError, KeyError, TypeError, RecursionError, RuntimeError, OverflowError) as error:
         raise Garbled(f"{type(error).__name__} in a message") from None
     if not isinstance(message, dict):

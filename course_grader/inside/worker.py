@@ -108,13 +108,13 @@ def serve(channel: socket.socket, cells: list[tuple[int, str]]) -> None:
     names = run_cells(channel, cells)
     while True:
         name = _receive(channel)["exercise"]
-        if os.fork() == 0:
+        if (child := os.fork()) == 0:
             try:
                 _answer_calls(channel, names.get(name))
             finally:
                 os._exit(0)
         with suppress(ChildProcessError):
-            os.wait()
+            os.waitpid(child, 0)
         wire.send(channel, {"over": name})
 
 
