@@ -131,7 +131,7 @@ def _kept(store: Store) -> list[Record]:
 def _cells(submission: Submission) -> list[str]:
     try:
         return notebook.code_cells(submission.path)
-    except notebook.Unreadable:
+    except notebook.UnreadableError:
         return []
 
 

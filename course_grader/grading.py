@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from course_grader import judge, notebook
-from course_grader.sandbox import Limits, Lost, Sandbox
+from course_grader.sandbox import Limits, LostError, Sandbox
 from course_grader.submissions import Submission
 from course_lib.exercises import BANK
 from course_lib.sweep import backend
@@ -85,10 +85,13 @@ def grade(
             missing.append((submission, before.attempt + 1 if before else 1, digest))
     one = partial(mark, assignment=store.assignment, secret=secret, limits=limits, kind=kind)
     with backend(cluster if missing else None, one):
-        results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(one)(*each) for each in missing)
-        for submission, record in tqdm(results, total=len(missing), desc=store.assignment, unit="notebook"):
+        results: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(one)(*each) for each in missing)
+        bar = tqdm(total=len(missing), desc=store.assignment, unit="notebook", disable=not missing)
+        for submission, record in results:
             store.keep(submission, record)
+            bar.update()
             yield record
+        bar.close()
 
 
 def mark(
@@ -102,7 +105,7 @@ def mark(
     try:
         cells = notebook.code_cells(submission.path)
         marks = judge.judge(box, cells, assignment, lambda name: seeds(exercise=name))
-    except (notebook.Unreadable, Lost, OSError, MemoryError) as error:
+    except (notebook.UnreadableError, LostError, OSError, MemoryError) as error:
         problem = str(error) or type(error).__name__
         box.close()
     seconds = round(time.monotonic() - began, 2)
@@ -131,7 +134,8 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8", errors="replace") as file:
+    opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with open(opened, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

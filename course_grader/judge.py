@@ -6,11 +6,12 @@ import hmac
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from course_grader import measuring
 from course_grader.inside.wire import Other
-from course_grader.sandbox import Lost, Sandbox, Session
+from course_grader.sandbox import LostError, Sandbox, Session
 from course_lib.exercises import BANK, Exercise, Outcome
 
 MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
@@ -42,7 +43,7 @@ def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callab
 def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
     function = Remote(pupil, exercise.name)
     try:
-        outcome = exercise.grade(function, number, measure=measuring.measure)
+        outcome = exercise.grade(function, number, measure=partial(measuring.measure, function.process))
     except Exception as error:  # an answer so odd that it cannot even be compared
         outcome = Outcome(0, exercise.points, f"Its answer cannot be compared: {type(error).__name__}.")
     finally:
@@ -58,29 +59,28 @@ class Pupil:
         self.skipped: dict[int, str] = {}  # by the number of a cell: what it did
         self._ends = time.monotonic() + sandbox.limits.seconds
         self._session: Session | None = None
-        self._given_up: Lost | None = None
+        self._given_up: LostError | None = None
 
     def session(self) -> Session:
         """A worker that has run all cells but those that are skipped.
 
         Raises:
-            Lost: the submission's time is over, or cell after cell ends the worker.
+            LostError: the submission's time is over, or cell after cell ends the worker.
         """
         while self._session is None:
             if self._given_up:
                 raise self._given_up
             session = self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self._ends)
-            at: int | None = None
+            begun: list[int] = []
             try:
-                for at in self._running(session):
-                    pass
+                begun.extend(self._running(session))
                 self._session = session
-            except Lost as lost:
+            except LostError as lost:
                 session.close()
-                if at is None or at in self.skipped or len(self.skipped) >= MOST_SKIPPED:
+                if not begun or begun[-1] in self.skipped or len(self.skipped) >= MOST_SKIPPED:
                     self._given_up = lost
                 else:
-                    self.skipped[at] = str(lost)
+                    self.skipped[begun[-1]] = str(lost)
         return self._session
 
     def drop(self) -> None:
@@ -114,7 +114,7 @@ class Remote:
                 session.tell({"exercise": self.__name__})
                 self.session = session
             reply = self.session.ask({"arguments": list(arguments)})
-        except Lost as lost:
+        except LostError as lost:
             self.session = None
             self._pupil.drop()
             self._fail(f"It {lost}. Run it in the notebook on the cases of `check`.")
@@ -129,18 +129,18 @@ class Remote:
     def process(self) -> int:
         """Of which the kernel knows what its functions take."""
         if self.session is None:
-            raise Lost("ended its process")
+            raise LostError("ended its process")
         return self.session.process
 
     def over(self) -> None:
         if self.session is not None:
             try:
                 self.session.finish()
-            except Lost:
+            except LostError:
                 self._pupil.drop()
         self.session = None
 
-    def _fail(self, trouble: str) -> None:
+    def _fail(self, trouble: str) -> NoReturn:
         self.trouble = trouble
         raise RuntimeError
 

@@ -1,21 +1,19 @@
 """Work, measured from outside: the CPU time that the kernel has counted for the worker, beside the reference's own."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from course_grader import processes
 from course_grader.inside import wire
 from course_lib.exercises import Exercise, Outcome
 from course_lib.exercises.comparing import difference
 
-if TYPE_CHECKING:
-    from course_grader.judge import Remote
-
 ALLOWED, TRIES = 5, 3  # times the reference's CPU time; the wasteful way takes 16 times and more
 
 
-def measure(exercise: Exercise, function: "Remote", seed: int) -> Outcome:
-    """All points for right values with no more work than is allowed in the best of three tries."""
+def measure(process: Callable[[], int], exercise: Exercise, function: Callable[..., Any], seed: int) -> Outcome:
+    """All points for right values with no more work in `process` than is allowed, in the best of three tries."""
     structure = exercise.structure
     assert structure is not None
     values_only, ratios = round((1 - structure.share) * exercise.points, 2), []
@@ -24,11 +22,12 @@ def measure(exercise: Exercise, function: "Remote", seed: int) -> Outcome:
         began = time.process_time()
         expected = exercise.reference(*case.values())
         needed, allowance = time.process_time() - began, _handling(case)
-        before = processes.seconds(function.process())
+        before = processes.seconds(process())
         answer = function(*case.values())
-        ratios.append((processes.seconds(function.process()) - before - allowance) / needed)
+        ratios.append((processes.seconds(process()) - before - allowance) / needed)
         if difference(answer, expected):
-            return Outcome(values_only, exercise.points, f"Right on small inputs, not on a large one. {structure.advice}")
+            message = f"Right on small inputs, not on a large one. {structure.advice}"
+            return Outcome(values_only, exercise.points, message)
         if ratios[-1] <= ALLOWED:
             return Outcome(exercise.points, exercise.points, "Right, with no more work than it takes.")
     message = f"The values are right. {structure.advice} It took {min(ratios):.0f} times the CPU time that it needs."

@@ -7,7 +7,7 @@ from typing import Any
 MOST_BYTES, MOST_CELLS, MOST_CHARACTERS = 20 << 20, 2_000, 200_000
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """Why a file is no notebook, in a sentence."""
 
 
@@ -15,20 +15,20 @@ def code_cells(path: Path) -> list[str]:
     """In order; of nbformat 3 or 4, and of whatever else looks like either.
 
     Raises:
-        Unreadable: no file, too large a file, or one without cells.
+        UnreadableError: no file, too large a file, or one without cells.
     """
     try:
         if not path.is_file():
-            raise Unreadable("There is no such file.")
+            raise UnreadableError("There is no such file.")
         if (size := path.stat().st_size) > MOST_BYTES:
-            raise Unreadable(f"The file has {size:,} bytes; up to {MOST_BYTES:,} are read. Clear its outputs.")
+            raise UnreadableError(f"The file has {size:,} bytes; up to {MOST_BYTES:,} are read. Clear its outputs.")
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
-        raise Unreadable(f"The file cannot be read: {type(error).__name__}.") from None
+        raise UnreadableError(f"The file cannot be read: {type(error).__name__}.") from None
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
-        raise Unreadable("The file is no notebook: its text is no JSON. Was the upload cut short?") from None
+        raise UnreadableError("The file is no notebook: its text is no JSON. Was the upload cut short?") from None
     return [_source(cell)[:MOST_CHARACTERS] for cell in _cells(notebook)[:MOST_CELLS] if _is_code(cell)]
 
 
@@ -39,7 +39,7 @@ def _cells(notebook: Any) -> list[Any]:
         if isinstance(notebook.get("worksheets"), list):  # nbformat 3
             sheets = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
             return [cell for cells in sheets if isinstance(cells, list) for cell in cells]
-    raise Unreadable("The file is no notebook: it has no cells.")
+    raise UnreadableError("The file is no notebook: it has no cells.")
 
 
 def _is_code(cell: Any) -> bool:

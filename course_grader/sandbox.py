@@ -29,11 +29,11 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache
 CREDENTIALS = struct.Struct("3i")
 
 
-class Lost(Exception):
+class LostError(Exception):
     """The worker is gone, or must go; the text says why: "took too long"."""
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """There is no bubblewrap here."""
 
 
@@ -111,7 +111,7 @@ class Sandbox:
         self._control = ours
         if ours.recv(5) != b"ready":
             self.close()
-            raise Lost("could not be started")
+            raise LostError("could not be started")
 
 
 class Session:
@@ -130,7 +130,7 @@ class Session:
         hello, extra, _, _ = self._channel.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
         if not hello or not extra:
             self._channel.close()
-            raise Lost("could not be started")
+            raise LostError("could not be started")
         return CREDENTIALS.unpack(extra[0][2][: CREDENTIALS.size])[0]
 
     def receive(self, seconds: float) -> dict[str, Any]:
@@ -139,8 +139,8 @@ class Session:
         try:
             header, body = wire.lengths(self._exactly(wire.LENGTHS.size, ends))
             return wire.read(self._exactly(header, ends), self._exactly(body, ends))
-        except wire.Garbled as error:
-            raise Lost(f"sent {error}") from None
+        except wire.GarbledError as error:
+            raise LostError(f"sent {error}") from None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request; an older one that comes late is not taken for it."""
@@ -149,7 +149,7 @@ class Session:
         while True:
             reply = self.receive(self._limits.call_seconds)
             if "over" in reply:
-                raise Lost("ended its process")
+                raise LostError("ended its process")
             if reply.get("id") == self._number:
                 return reply
 
@@ -172,23 +172,23 @@ class Session:
         try:
             wire.send(self._channel, message)
         except OSError:
-            raise Lost("ended before it was asked") from None
+            raise LostError("ended before it was asked") from None
 
     def _exactly(self, size: int, ends: float) -> bytes:
         data = bytearray()
         while len(data) < size:
             if time.monotonic() > ends:
-                raise Lost("took too long")
+                raise LostError("took too long")
             if select.select([self._channel], [], [], 0.1)[0]:
                 try:
                     part = self._channel.recv(min(size - len(data), 1 << 20))
                 except OSError:
                     part = b""
                 if not part:
-                    raise Lost("ended its process")
+                    raise LostError("ended its process")
                 data += part
             elif processes.memory(self.process) > self._limits.memory:
-                raise Lost(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
+                raise LostError(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
         return bytes(data)
 
 
@@ -196,7 +196,7 @@ class Session:
 def best_kind() -> str:
     """The strongest that works here: each is tried."""
     for kind in ("private", "alone"):
-        with suppress(Lost, OSError, Unavailable), Sandbox(kind=kind) as sandbox:
+        with suppress(LostError, OSError, UnavailableError), Sandbox(kind=kind) as sandbox:
             session = sandbox.open([])
             session.receive(START_SECONDS)
             session.close()
@@ -211,7 +211,7 @@ def _bubblewrap() -> list[str]:
     becomes another user at once.
     """
     if not (program := shutil.which("bwrap")):
-        raise Unavailable
+        raise UnavailableError
     command = [program, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
     if os.geteuid() == 0:
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import Site
 from course_lib import corpus
 from course_lib.stories import entropy_per_byte, stories
+from tests.conftest import Site
 
 
 @pytest.fixture(scope="module")

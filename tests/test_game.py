@@ -80,7 +80,8 @@ def bet(each: BuyAndBet, loss: float) -> None:
 
 def seen(each: BuyAndBet) -> str:
     """All that a student can read or see drawn."""
-    return " ".join([each.picture.value, each.status.value, *(o.description + o.tooltip for o in each.offers.values())])
+    offers = [f"{offer.description}{offer.tooltip}" for offer in each.offers.values()]
+    return " ".join([each.picture.value, each.status.value, *offers])
 
 
 # Buying --------------------------------------------------------------------------------------------------------------

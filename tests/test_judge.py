@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import torch
 
-from course_grader import processes
 from course_grader.judge import judge, seed
 from course_grader.sandbox import Limits, Sandbox, best_kind
 from tests.hostile import ATTACKS, HONEST, Attack

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Site
 from course_lib import scaling, scaling_data
 from course_lib.scaling import fit_parametric, fit_power_law, isoflop_optima
+from tests.conftest import Site
 
 TWO_RUNS = b"""[
   {"parameters": 100, "compute_budget": 6e4, "final_loss": 3.5},

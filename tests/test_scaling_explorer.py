@@ -31,7 +31,7 @@ def lowest(flops: float) -> tuple[float, float]:
         n = math.exp(log_n)
         return E + A / n**ALPHA + B / (flops / 6 / n) ** BETA
 
-    found = minimize_scalar(loss, (5, 11, 18), tol=1e-12)
+    found: Any = minimize_scalar(loss, (5, 11, 18), tol=1e-12)
     return math.exp(found.x), found.fun
 
 

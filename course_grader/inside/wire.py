@@ -35,7 +35,7 @@ ARRAYS = (
 )
 
 
-class Garbled(ValueError):
+class GarbledError(ValueError):
     """What arrived is no message."""
 
 
@@ -60,7 +60,7 @@ def lengths(prefix: bytes) -> tuple[int, int]:
     """How many bytes of header and of arrays follow."""
     header, body = LENGTHS.unpack(prefix)
     if header > MOST_HEADER or body > MOST_BYTES:
-        raise Garbled(f"a message of {header:,} + {body:,} bytes; {MOST_HEADER:,} + {MOST_BYTES:,} are allowed")
+        raise GarbledError(f"a message of {header:,} + {body:,} bytes; {MOST_HEADER:,} + {MOST_BYTES:,} are allowed")
     return header, body
 
 
@@ -69,9 +69,9 @@ def read(header: bytes, body: bytes) -> dict[str, Any]:
     try:
         message = _Reader(body).value(loads(header), 0)
     except (ValueError, KeyError, TypeError, RecursionError, RuntimeError, OverflowError) as error:
-        raise Garbled(f"{type(error).__name__} in a message") from None
+        raise GarbledError(f"{type(error).__name__} in a message") from None
     if not isinstance(message, dict):
-        raise Garbled("a message that is no dict")
+        raise GarbledError("a message that is no dict")
     return message
 
 
@@ -119,7 +119,7 @@ class _Reader:
     def value(self, packed: Any, depth: int) -> Any:
         self.values += 1
         if depth > DEEPEST or self.values > MOST_VALUES:
-            raise Garbled("an answer too deep or with too many parts")
+            raise GarbledError("an answer too deep or with too many parts")
         if packed is None or isinstance(packed, bool | str):
             return packed
         kind, content = next(iter(packed.items()))
@@ -145,14 +145,14 @@ class _Reader:
             return np.frombuffer(blob, dtype=content).reshape(shape).copy()
         if kind == "other":
             return Other(str(content)[:80])
-        raise Garbled("an unknown kind of value")
+        raise GarbledError("an unknown kind of value")
 
     def _blob(self, packed: dict[str, Any], item: int) -> tuple[bytes, list[int]]:
         shape, size = [int(n) for n in packed["shape"]], int(packed["bytes"])
         if min(shape, default=0) < 0 or len(shape) > 8 or math.prod(shape) * item != size:
-            raise Garbled("an array whose shape and bytes do not agree")
+            raise GarbledError("an array whose shape and bytes do not agree")
         blob = self.body[self.at : self.at + size]
         if len(blob) != size:
-            raise Garbled("an array that is cut short")
+            raise GarbledError("an array that is cut short")
         self.at += size
         return blob, shape

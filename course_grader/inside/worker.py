@@ -59,7 +59,7 @@ def _warm() -> None:
         plt.figure()
         plt.close()
     torch.set_num_threads(1)
-    torch.ones(2, 2) @ torch.ones(2, 2)
+    torch.ones(2, 2).matmul(torch.ones(2, 2))
 
 
 def _enclosed(channel: socket.socket, private: bool) -> None:
@@ -72,7 +72,7 @@ def _enclosed(channel: socket.socket, private: bool) -> None:
             return
     os.setsid()
     channel.sendall(b"!")  # the kernel adds who sent it
-    with suppress(OSError, wire.Garbled):
+    with suppress(OSError, wire.GarbledError):
         limits, cells = _receive(channel)["limits"], _receive(channel)["cells"]
         for name, most in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
