@@ -75,7 +75,7 @@ def grade(order: Order) -> bool:
         said = f"{error}. The marks are safe in {store.folder}: mend it, and run the same command with --resume."
     _report(records, folder, len({record.student for record in records} - {each.student for each in chosen}))
     if said:
-        console.print(Text(said, style="bold red"))
+        console.print(Text(said, style="bold red"), soft_wrap=True)
     return not said
 
 
@@ -154,4 +154,7 @@ def _report(records: Sequence[Record], folder: Path, elsewhere: int) -> None:
     console.print(f"sandbox: {', '.join(f'{kind} ({number})' for kind, number in sorted(kinds.items()))}")
     if kinds["bare"]:
         console.print(Text(f"{kinds['bare']} of these were marked without one. {BARE}", style="bold red"))
-    console.print(Text(f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"))
+    console.print(
+        Text(f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"),
+        soft_wrap=True,
+    )

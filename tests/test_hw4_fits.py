@@ -470,7 +470,7 @@ def test_the_truth_is_the_lowest_loss_of_the_law() -> None:
 def test_a_distance_needs_no_case_but_the_worst() -> None:
     scale = Closeness(truths=lambda seed: [], guesses=lambda case: {"a guess": case["guess"]}, full=0.01)
     cases = [{"guess": 2.2}, {"guess": 3.0}]
-    assert scale.judge([2.0, 2.0], [2.0, 2.0], cases) == (1, "Within 1% of the truth on all 2 cases.")
+    assert scale.judge([2.0, 2.0], [2.0, 2.0], cases) == (1, "Right, within 1% of the truth on all 2 cases.")
     share, message = scale.judge([2.11, np.float32(2.02)], [2.0, 2.0], cases)
     assert share == pytest.approx(0.5)
     assert message == (

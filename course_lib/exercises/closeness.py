@@ -24,7 +24,7 @@ class Closeness:
             share, said = self._judge_one(answer, truth, case)
             judged.append((share, f"Case {which} of {len(cases)}{said}"))
         share, message = min(judged, key=lambda each: each[0])
-        return share, f"Within {self.full:.0%} of the truth on all {len(cases)} cases." if share == 1 else message
+        return share, f"Right, within {self.full:.0%} of the truth on all {len(cases)} cases." if share == 1 else message
 
     def alike(self, answer: Any, other: Any) -> bool:
         a, b = number(answer), number(other)
