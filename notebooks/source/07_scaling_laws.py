@@ -128,9 +128,9 @@ measured = halves([1000 * s for s in seconds([lambda x=x: layer(x) for x in text
 power_law_figure(measured, "tokens", "time [ms]")
 
 # %% [markdown]
-# **Look for** three things that any machine should show. The exponent of the long texts is larger than that of the
-# short ones, and nearer to 2. The slope of the short texts may even be below 1, for calling a layer costs some time
-# whatever the length. And the points scatter, so the intervals are wider than those of the count.
+# **Look for** two things that any machine should show. The exponent of the long texts is larger than that of the short
+# ones, and nearer to 2. And the slope of the short texts may well be below 1, which no count explains: calling a layer
+# costs some time, whatever the length.
 
 # %% tags=["nbval-ignore-output"]
 for name, (_, _, law) in counted.items():
@@ -170,10 +170,10 @@ for name, (x, configs) in layers.items():
     print(f"work against experts {name:14}: exponent {law.exponent.value:.2f}")
 
 # %% [markdown]
-# And the time. **Look at** two distances. The orange exponent is above 0: the work hardly grows, but all experts that
-# some token has chosen must be fetched from memory, and each then works on fewer tokens at a time. The blue points
-# begin flat, since choosing and sorting cost the same for any number chosen. How much that is, is a property of the
-# machine.
+# And the time. **Look at** how far the orange exponent is from 0. The work hardly grows, but all experts that some
+# token has chosen must be fetched from memory, and each then works on fewer tokens at a time. Against the experts
+# chosen, some of the time does not grow: routing and sorting. How large either effect is, and where a curve bends, is a
+# property of the machine.
 
 # %% tags=["nbval-ignore-output"]
 laws = {}
@@ -315,9 +315,30 @@ print(f"largest residual: {fit.residuals.abs().max():.1%} of a loss")
 print(f"resamples that converged: {len(fit.resampled) / 1000:.0%}")
 
 # %% [markdown]
-# Two warnings are in this print. With so few runs, some draws do not hold five unknowns, and their fits find no
-# minimum; they are left out, so the intervals are narrower than they ought to be. And the largest residual is three
-# times what a seed does to a loss: the law does not describe these runs down to their noise.
+# Two warnings are in this print. The largest residual is three times what a seed does to a loss: the law does not
+# describe these runs down to their noise. And some draws are missing. With so few runs, a draw may not hold five
+# unknowns, and then the fit finds no minimum before it gives up. What kind of draws are they? Let those that were lost
+# go on five times as long.
+
+# %%
+from course_lib.batched_fit import Runs, minimise
+from course_lib.fit_data import resample_counts
+
+counts = resample_counts(1000, len(runs), seed=0, device=runs.loss.device)
+columns = Runs.of(runs.params, runs.tokens, runs.loss)
+draws = minimise(fit.law.theta.expand(1000, 5), counts, columns, delta=1e-3)
+lost, theta = ~draws.converged, draws.theta.clone()
+theta[lost] = minimise(theta[lost], counts[lost], columns, delta=1e-3, iterations=1000).theta
+e, a = theta[:, 2].exp(), theta[:, 4] / (theta[:, 3] + theta[:, 4])
+print(f"middle E: {e[~lost].median():.2f} of those that converged, {e[lost].median():.2f} of those lost")
+for name, x, kept_ in (("E", e, fit.E), ("a", a, fit.a)):
+    low, high = x.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    print(f"{name}: 95% {low:.2f} to {high:.2f} with the lost draws, {kept_.low:.2f} to {kept_.high:.2f} without")
+
+# %% [markdown]
+# So they are no fair sample: they are the draws with a low floor, and some run to a law with none. Who leaves them out,
+# as the table above did, gets intervals that are too narrow, and a floor that looks surer than it is. Whenever a method
+# drops what it cannot fit, ask who was dropped.
 #
 # **Look at** the dots, which have the colour of the measured loss, on the field of the fitted law, and at where they
 # lie: a band from the upper left to the lower right for each budget. Everything outside that band is the law's claim,
@@ -338,17 +359,17 @@ from course_lib.stories import entropy_per_byte
 floor, lowest = entropy_per_byte(), runs.loss.min().item()
 print(f"fitted E {said(fit.E)}")
 print(f"entropy of the text {floor:.5f}; lowest loss of the runs {lowest:.4f}")
-e, alpha, beta = fit.resampled[:, 2].exp(), fit.resampled[:, 3], fit.resampled[:, 4]
+alpha, beta = theta[:, 3], theta[:, 4]
 for name, half in (("lower", e <= e.median()), ("upper", e > e.median())):
     middles = (x[half].median().item() for x in (e, alpha, beta))
-    print("{} half of the resamples: E {:.2f}, alpha {:.2f}, beta {:.2f}".format(name, *middles))
+    print("{} half of all draws: E {:.2f}, alpha {:.2f}, beta {:.2f}".format(name, *middles))
 
 # %% [markdown]
 # The fitted $E$ lies close to the entropy. It is tempting to say that the fit has found the floor. *What can be
-# concluded:* these runs see a floor, for the interval stays away from 0; and the entropy is not contradicted. *What
-# cannot:* where the floor is. The interval reaches from half the entropy, which is impossible, to well above it. The
-# last two lines say why: a lower floor goes with smaller exponents, and within the range of these runs the two are
-# nearly the same curve.
+# concluded:* the entropy is not contradicted. *What cannot:* where the floor is, or even, from these fifteen runs
+# alone, that there is one. With the lost draws the interval reaches from nothing to well above the entropy. The last
+# two lines say why: a lower floor goes with smaller exponents, and within the range of these runs the two are nearly
+# the same curve.
 #
 # Nor should $E$ *be* the entropy. It is the loss of an endlessly large model of this kind after endless text. Ours see
 # windows of 128 bytes, and begin each without knowing whose story they are in. The entropy is that of a reader who has
@@ -389,14 +410,14 @@ print(f"best N there: {law.at(KEPT).value:,.0f} by the vertices, {fit.allocation
 for name, bet in bets.items():
     above = floor if name.endswith("floor") else 0.0
     inside = "inside" if bet.covers(loss - above) else "outside"
-    print(f"{name:22}{bet.value + above:.3f}: off by {bet.value + above - loss:+.3f}, the run is {inside} the interval")
-print(f"the parametric law at this very N and D: {fit.law.loss([n], [tokens_]).item():.3f}")
+    print(f"{name:22}{bet.value + above:.4f}: off by {bet.value + above - loss:+.4f}, the run is {inside} the interval")
+print(f"the parametric law at this very N and D: {fit.law.loss([n], [tokens_]).item():.4f}")
 
 # %% [markdown]
-# The two bets with a floor are off by less than another seed would change, the line without one by six times that. Was
-# that to be seen before? In part: the residuals of the line are a **bow**, as in the first section, only with three
-# points. Its interval did hold the run, since it reached from an impossible 0.4 to a worse loss than any that we had
-# seen. That is no merit.
+# The two bets with a floor are off by less than a seed changes at $10^{12}$ FLOP, the line without one by six times
+# that. Was that to be seen before? In part: the residuals of the line are a **bow**, as in the first section, only with
+# three points. Its interval did hold the run, since it reached from an impossible 0.4 to a worse loss than any that we
+# had seen. That is no merit.
 #
 # And were the good bets good, or lucky? Leave out each of the fifteen runs in turn, and bet again. **Look at** how far
 # one run moves each bet.
@@ -420,8 +441,8 @@ for name, values in zip(names, zip(*again, strict=True), strict=True):
 # about forecasts. One measures a slope well and a floor badly, and the floor is what decides far out. For English
 # nobody knows it, so the large labs need what we lack: more budgets, more decades, several seeds.
 #
-# *What can be concluded:* at ten times the largest budget, a law with a floor forecasts these models on this text to
-# better than one part in twenty. *What cannot:* anything about a hundred times, about another text, or about the
+# *What can be concluded:* at ten times the largest budget, a law with a floor forecast this run to one part in twenty,
+# whichever of the fifteen was missing. *What cannot:* anything about a hundred times, about another text, or about the
 # exponent to better than a few tenths.
 #
 # ## Play with it
@@ -470,9 +491,8 @@ exponents_figure(rows | ours, ours=ours)
 
 # %% [markdown]
 # Each of our intervals holds all five rows. With three budgets that span one power of ten, we can say that the best
-# size grows with the budget, and not whose law it follows. Those who printed the other rows had eight or nine budgets
-# over three powers of ten or more (arXiv:2401.02954, section 3.2; arXiv:2203.15556, section 3.2), and yet they differ.
-# We come to that.
+# size grows with the budget, and not whose law it follows. DeepSeek had eight budgets over three and a half powers of
+# ten, DeepMind nine over almost three (section 3.2 of both papers), and yet they differ. We come to that.
 #
 # What would each row have done with V3's budget? V3 uses 36.6 billion parameters for a token, embedding left out, and
 # was trained on 14.8 trillion tokens (arXiv:2412.19437, section 4.2): $C = 6ND$ is
