@@ -51,8 +51,13 @@ tokens = flops / 6 / params
 loss = (0.6 + 40 / params**0.4 + 300 / tokens**0.4) * (0.004 * torch.randn(15)).exp()
 ScalingExplorer(Table("made up", params, tokens, flops, loss, "a law", [{}] * 15))
 """
+COST = """
+from course_lib.widgets.cost import CostExplorer
+CostExplorer()
+"""
 WIDGETS = {
     "bare slider and label": BARE, "cache explorer": CACHE, "routing explorer": ROUTING, "scaling explorer": SCALING,
+    "cost explorer": COST,
 }  # fmt: skip
 PRESS = """async (key) => {
     const handle = document.activeElement, widget = handle.closest('.jp-OutputArea-output');

@@ -72,7 +72,8 @@ def grade(order: Order) -> bool:
     try:
         gradebook.write_gradebook(order.out, pages, records)
     except gradebook.GradebookError as error:
-        said = f"{error}. The marks are safe in {store.folder}: mend it or move it away, and run the same command with --resume."
+        remedy = "Mend it or move it away, and run the same command with --resume."
+        said = f"{error}. The marks are safe in {store.folder}. {remedy}"
     _report(records, folder, len({record.student for record in records} - {each.student for each in chosen}))
     if said:
         console.print(Text(said, style="bold red"), soft_wrap=True)

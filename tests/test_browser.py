@@ -221,6 +221,19 @@ def test_the_scaling_explorer_leaves_a_run_out_and_takes_it_back(lab: Lab, page:
     assert errors == []
 
 
+def test_the_cost_explorer_raises_the_bill_with_the_hours(lab: Lab, page: Page, tmp_path: Path) -> None:
+    cells = [new_code_cell("from course_lib.widgets.cost import CostExplorer\nCostExplorer()")]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), tmp_path / "cost.ipynb")
+    errors = open_notebook(page, lab, tmp_path / "cost.ipynb")
+    run_all(page)
+    explorer, picture = drawing_widget(page)
+    assert "2.788M h in all" in (picture.get_attribute("aria-label") or "")
+    press(explorer, picture, "ArrowRight")
+    assert "2.815M h in all" in (picture.get_attribute("aria-label") or ""), "a hundredth of pre-training more"
+    screenshot(page, "cost_explorer")
+    assert errors == []
+
+
 DEAF = """
 from ipywidgets import HTML, IntSlider, VBox
 VBox([IntSlider(3), HTML('<svg role="img" aria-label="still" height="9"><rect width="3" height="9"/></svg>')])

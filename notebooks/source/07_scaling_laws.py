@@ -450,12 +450,12 @@ for name, values in zip(names, zip(*again, strict=True), strict=True):
 # The explorer holds these runs. On the left are the valleys, on the right the law, carried on to $10^{14}$ FLOP. **Try
 # this:**
 #
-# 1. Under *run* choose the largest model of 1e12 FLOP, and leave it out. What moves: its vertex, the exponent, the
+# 1. Move *run* to the largest model of 1e12 FLOP, and leave it out. What moves: its vertex, the exponent, the
 #    forecast? And what happens to their intervals? Then fit all again, and leave out the best run instead.
 # 2. Narrow *budgets* until two are left. Two of the three ways now say what they lack. Why can the third go on, and
 #    should it?
 # 3. Narrow *sizes* from the right, until a valley has lost its right side. What is said about its vertex?
-# 4. *Draw* the best runs, then the parametric law. Which of the three lines is stairs? Compare the rows of the table.
+# 4. *Draw by* best runs, then by the parametric law. Which of the three knows a floor? Compare the rows of the table.
 # 5. Leave out the run with N 67.8k at 1e12, the one below its parabola. Which forecast moves, and which hardly?
 # 6. At last show the run at 1e14, and let it be fitted too. Why can the vertices not use it?
 
@@ -490,9 +490,10 @@ assert all(ours_.covers(row.a.value) for ours_ in ours.values() for row in TABLE
 exponents_figure(rows | ours, ours=ours)
 
 # %% [markdown]
-# Each of our intervals holds all five rows. With three budgets that span one power of ten, we can say that the best
-# size grows with the budget, and not whose law it follows. DeepSeek had eight budgets over three and a half powers of
-# ten, DeepMind nine over almost three (section 3.2 of both papers), and yet they differ. We come to that.
+# Each of our intervals holds all five rows, the second even without the lost draws. With three budgets that span one
+# power of ten, we can say that the best size grows with the budget, and not whose law it follows. DeepSeek had eight
+# budgets over three and a half powers of ten, DeepMind nine over almost three (section 3.2 of both papers), and yet
+# they differ. We come to that.
 #
 # What would each row have done with V3's budget? V3 uses 36.6 billion parameters for a token, embedding left out, and
 # was trained on 14.8 trillion tokens (arXiv:2412.19437, section 4.2): $C = 6ND$ is

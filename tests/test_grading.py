@@ -1,0 +1,173 @@
+"""A class: everybody is marked once, whatever was handed in and whenever the run was stopped."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_grader import grading, notebook
+from course_grader.grading import Record, Store, grade
+from course_grader.sandbox import best_kind
+from course_grader.submissions import Submission, collect
+from tests.hostile import HONEST
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
+sandboxed = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
+
+
+def page(*cells: str) -> str:
+    return json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells], "nbformat": 4})
+
+
+def handed_in(folder: Path, **pages: str) -> list[Submission]:
+    folder.mkdir(exist_ok=True)
+    for student, text in pages.items():
+        (folder / f"{student}.ipynb").write_text(text)
+    return collect(folder, "hw1_mla")
+
+
+CLASS = {
+    "all right": page(*HONEST.values()),
+    "half": page(HONEST["kv_cache_elements"]),
+    "cut short": page(*HONEST.values())[:-40],
+    "empty": "",
+    "of another kind": "[1, 2]",
+    "Zoë O'Neil, =1+1": page(HONEST["attention_flops"]),
+}
+POINTS = {"all right": 5, "half": 2, "cut short": 0, "empty": 0, "of another kind": 0, "Zoë O'Neil, =1+1": 3}
+
+
+@sandboxed
+def test_everybody_is_marked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submissions, store = handed_in(tmp_path / "in", **CLASS), Store(tmp_path / "out", "hw1_mla")
+    records = list(grade(submissions, store))
+    assert {record.student: record.points for record in records} == POINTS
+    assert [record.student for record in records if record.problem] == ["cut short", "empty", "of another kind"]
+    files = {path: path.read_bytes() for path in store.folder.iterdir()}
+    monkeypatch.setattr(grading, "mark", lambda *_, **__: pytest.fail("marked before"))
+    assert sorted(grade(submissions, store), key=name) == sorted(records, key=name)
+    assert {path: path.read_bytes() for path in store.folder.iterdir()} == files
+
+
+def name(record: Record) -> str:
+    return record.student
+
+
+@sandboxed
+def test_another_notebook_is_another_attempt_with_other_inputs(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out", "hw1_mla")
+    (first,) = grade(handed_in(tmp_path / "in", ada=CLASS["half"]), store)
+    (second,) = grade(handed_in(tmp_path / "in", ada=CLASS["all right"]), store)
+    assert [(each.attempt, each.points) for each in (first, second)] == [(1, 2), (2, 5)]
+    (third,) = grade(handed_in(tmp_path / "in"), store, again=True)
+    assert (third.attempt, third.points) == (3, 5)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from course_grader.grading import Store, grade
+from course_grader.submissions import collect
+for record in grade(collect(Path(sys.argv[1]), "hw1_mla"), Store(Path(sys.argv[2]), "hw1_mla"), jobs=2):
+    pass
+"""
+
+
+@sandboxed
+def test_a_run_killed_in_the_middle_goes_on(tmp_path: Path) -> None:
+    students = {f"student {n}": CLASS["all right"] for n in range(12)}
+    submissions, store = handed_in(tmp_path / "in", **students), Store(tmp_path / "out", "hw1_mla")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "in"), str(tmp_path / "out")])
+    while not store.folder.exists() or len(list(store.folder.glob("*.json"))) < 3:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = {path: path.read_bytes() for path in store.folder.glob("*.json")}
+    assert 3 <= len(before) < 12
+    records = list(grade(submissions, store))
+    assert sorted(record.points for record in records) == [5.0] * 12
+    assert {path: path.read_bytes() for path in before} == before, "none of these was marked again"
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grading.write(tmp_path / "x.json", "old")
+
+    def fails(_: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(grading.os, "fsync", fails)
+    with pytest.raises(OSError, match="disk full"):
+        grading.write(tmp_path / "x.json", "new")
+    assert (tmp_path / "x.json").read_text() == "old"
+
+
+# What is handed in ---------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_and_a_folder_are_read(tmp_path: Path) -> None:
+    for student, file in (("ada", "hw1_mla.ipynb"), ("bob", "my homework.ipynb"), ("eve", "notes.txt")):
+        (tmp_path / student / "hw1_mla").mkdir(parents=True)
+        (tmp_path / student / "hw1_mla" / file).write_text("{}")
+    (tmp_path / "carl.ipynb").write_text("{}")
+    found = {each.student: each.path.name for each in collect(tmp_path, "hw1_mla")}
+    assert found == {
+        "ada": "hw1_mla.ipynb", "bob": "my homework.ipynb", "carl": "carl.ipynb", "eve": "hw1_mla.ipynb"
+    }, "eve handed in no notebook, and is not forgotten"  # fmt: skip
+    with pytest.raises(ValueError, match=r"holds neither STUDENT/hw2_moe/hw2_moe\.ipynb nor STUDENT\.ipynb"):
+        collect(tmp_path / "eve", "hw2_moe")
+    (tmp_path / "ada.ipynb").write_text("{}")
+    with pytest.raises(ValueError, match="a folder and a file of ada"):
+        collect(tmp_path, "hw1_mla")
+
+
+def test_slugs_are_one_a_student() -> None:
+    names = ["ada", "Ada", "a/da", "a_da", "..", "", "ж", "ф", "x" * 300, "x" * 301, "con"]
+    slugs = [Submission(student, Path()).slug for student in names]
+    assert len({slug.lower() for slug in slugs}) == len(names)
+    assert all(slug.replace("-", "").replace("_", "").replace(".", "").isalnum() and len(slug) < 60 for slug in slugs)
+
+
+# Notebooks -----------------------------------------------------------------------------------------------------------
+
+CODE = {"cell_type": "code", "source": ["x = 1\n", "y = 2"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ({"cells": [CODE, {"cell_type": "markdown", "source": "z"}], "nbformat": 4}, ["x = 1\ny = 2"]),
+        ({"worksheets": [{"cells": [{"cell_type": "code", "input": "x = 3"}]}], "nbformat": 3}, ["x = 3"]),
+        ({"cells": [7, None, {"cell_type": "code"}, {"cell_type": "code", "source": [1, "x"]}]}, ["", "x"]),
+        ({"cells": [], "metadata": {"nbgrader": {"points": 99}}}, []),
+    ],
+)  # fmt: skip
+def test_code_cells_are_found(content: Any, wanted: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.ipynb").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    assert notebook.code_cells(tmp_path / "a.ipynb") == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such file"),
+        (b"", "no JSON"),
+        (b"\xff\xfe\x00", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[]", "no cells"),
+        (b'{"cells": 3}', "no cells"),
+    ],
+)
+def test_what_is_no_notebook_is_told(content: bytes | None, reason: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a.ipynb").write_bytes(content)
+    with pytest.raises(notebook.UnreadableError, match=reason):
+        notebook.code_cells(tmp_path / "a.ipynb")
+
+
+def test_bytes_that_are_no_text_cost_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.ipynb").write_bytes(b'{"cells": [{"cell_type": "code", "source": "x = \'\xe9\'"}]}')
+    assert notebook.code_cells(tmp_path / "a.ipynb") == ["x = '�'"]
