@@ -1,6 +1,5 @@
 """What `course.py grade` does: mark a class with progress, write what others read, and say how it went."""
 
-import json
 import statistics
 import sys
 from collections import Counter
@@ -53,14 +52,14 @@ def grade(order: Order) -> bool:
         ValueError: what is asked for cannot be done, and nothing was; the text says what can be.
     """
     pages, store = _release(order.assignment), Store(order.out, order.assignment)
-    chosen = _chosen(order, _kept(store))
+    chosen = _chosen(order, store.records())
     kind = _kind(order)
     for record in grading.grade(
         chosen, store, jobs=order.jobs, cluster=order.cluster, again=order.student is not None, kind=kind
     ):
         for where, what in problems(record):
             tqdm.write(f"{inert.plain(record.student)}, {where}: {what}")
-    records, folder = _kept(store), order.out / order.assignment
+    records, folder = store.records(), order.out / order.assignment
     write_outputs(folder, records)
     marked = {slug(record): record for record in records}
     for submission in tqdm(chosen, desc="feedback", unit="page"):
@@ -120,13 +119,6 @@ def _kind(order: Order) -> str | None:
             raise ValueError(BARE)
         console.print(Text(BARE, style="bold red"))
     return kind if order.cluster is None or order.require_sandbox else None
-
-
-def _kept(store: Store) -> list[Record]:
-    """All records of before, those too whose submissions are not at hand."""
-    names = [json.loads(path.read_text(encoding="utf-8"))["student"] for path in sorted(store.folder.glob("*.json"))]
-    records = [store[Submission(name, Path())] for name in names]
-    return sorted((record for record in records if record), key=lambda record: record.student)
 
 
 def _cells(submission: Submission) -> list[str]:

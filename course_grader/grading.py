@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from course_grader import judge, notebook
-from course_grader.sandbox import Limits, LostError, Sandbox
+from course_grader.sandbox import Limits, Sandbox
 from course_grader.submissions import Submission
 from course_lib.exercises import BANK
 from course_lib.sweep import backend
@@ -52,13 +52,27 @@ class Store:
         self.folder, self.assignment = folder / assignment / "records", assignment
 
     def __getitem__(self, submission: Submission) -> Record | None:
-        with suppress(FileNotFoundError):
-            content = json.loads((self.folder / f"{submission.slug}.json").read_text(encoding="utf-8"))
-            return Record(**{**content, "marks": [judge.Mark(**mark) for mark in content["marks"]]})
-        return None
+        path = self.folder / f"{submission.slug}.json"
+        return self._read(path) if path.exists() else None
+
+    def records(self) -> list[Record]:
+        """All of them, by student.
+
+        Raises:
+            ValueError: a file that is no record.
+        """
+        found = [self._read(path) for path in sorted(self.folder.glob("*.json"))]
+        return sorted(found, key=lambda record: record.student)
 
     def keep(self, submission: Submission, record: Record) -> None:
         write(self.folder / f"{submission.slug}.json", json.dumps(asdict(record), indent=1))
+
+    def _read(self, path: Path) -> Record:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return Record(**{**content, "marks": [judge.Mark(**mark) for mark in content["marks"]]})
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} is no record of grades; move it away, and its student is marked anew") from None
 
     def secret(self) -> bytes:
         """Made once for a folder of grades; whoever has it can work out the inputs."""
@@ -105,8 +119,10 @@ def mark(
     try:
         cells = notebook.code_cells(submission.path)
         marks = judge.judge(box, cells, assignment, lambda name: seeds(exercise=name))
-    except (notebook.UnreadableError, LostError, OSError, MemoryError) as error:
-        problem = str(error) or type(error).__name__
+    except notebook.UnreadableError as error:
+        problem = str(error)
+    except Exception as error:
+        problem = f"It could not be marked: {type(error).__name__} {error}"
         box.close()
     seconds = round(time.monotonic() - began, 2)
     return submission, Record(submission.student, assignment, attempt, digest, box.kind, seconds, marks, problem)
@@ -125,8 +141,8 @@ def _sandbox(limits: Limits | None, kind: str | None) -> Sandbox:
 
 def digest_of(path: Path) -> str:
     """Of the notebook's bytes; empty where there are none."""
-    with suppress(OSError):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+    with suppress(notebook.UnreadableError):
+        return hashlib.sha256(notebook.content(path)).hexdigest()
     return ""
 
 

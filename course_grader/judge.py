@@ -23,12 +23,13 @@ class Mark:
     points: float
     of: float
     message: str
+    stopped: bool = False  # it did not end by itself
 
 
 def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
     """Fresh inputs for everybody and every attempt, the same when it is repeated, and known to nobody else."""
-    digest = hmac.new(secret, f"{student}\0{exercise}\0{attempt}".encode(), hashlib.sha256).digest()
-    return int.from_bytes(digest[:6])
+    name = f"{student}\0{exercise}\0{attempt}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hmac.digest(secret, name, hashlib.sha256)[:6])
 
 
 def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> list[Mark]:
@@ -48,7 +49,9 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
         outcome = Outcome(0, exercise.points, f"Its answer cannot be compared: {type(error).__name__}.")
     finally:
         function.over()
-    return Mark(exercise.name, outcome.points, outcome.of, function.trouble or outcome.message)
+    return Mark(
+        exercise.name, outcome.points, outcome.of, function.trouble or outcome.message, stopped=function.stopped
+    )
 
 
 class Pupil:
@@ -104,6 +107,7 @@ class Remote:
     def __init__(self, pupil: Pupil, name: str) -> None:
         self.__name__ = name
         self.trouble = ""  # what the student is told, if the engine cannot know it
+        self.stopped = False
         self.session: Session | None = None
         self._pupil = pupil
 
@@ -115,7 +119,7 @@ class Remote:
                 self.session = session
             reply = self.session.ask({"arguments": list(arguments)})
         except LostError as lost:
-            self.session = None
+            self.session, self.stopped = None, True
             self._pupil.drop()
             self._fail(f"It {lost}. Run it in the notebook on the cases of `check`.")
         if reply.get("missing"):

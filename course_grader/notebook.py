@@ -1,6 +1,8 @@
 """A submitted notebook as what counts of it: the sources of its code cells. Its metadata and outputs decide nothing."""
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,34 @@ def code_cells(path: Path) -> list[str]:
     Raises:
         UnreadableError: no file, too large a file, or one without cells.
     """
-    try:
-        if not path.is_file():
-            raise UnreadableError("There is no such file.")
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise UnreadableError(f"The file has {size:,} bytes; up to {MOST_BYTES:,} are read. Clear its outputs.")
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise UnreadableError(f"The file cannot be read: {type(error).__name__}.") from None
+    text = content(path).decode("utf-8-sig", errors="replace")
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise UnreadableError("The file is no notebook: its text is no JSON. Was the upload cut short?") from None
     return [_source(cell)[:MOST_CHARACTERS] for cell in _cells(notebook)[:MOST_CELLS] if _is_code(cell)]
+
+
+def content(path: Path) -> bytes:
+    """The bytes of an ordinary file: a link may lead to the solutions or to another student, and a pipe never ends.
+
+    Raises:
+        UnreadableError: there is no such file, or it is too large.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableError("There is no ordinary file of that name.")
+            if status.st_size > MOST_BYTES:
+                raise UnreadableError(
+                    f"The file has {status.st_size:,} bytes; up to {MOST_BYTES:,} are read. Clear its outputs."
+                )
+            return file.read(MOST_BYTES)
+    except FileNotFoundError:
+        raise UnreadableError("There is no such file.") from None
+    except OSError as error:
+        raise UnreadableError(f"There is no ordinary file that can be read: {type(error).__name__}.") from None
 
 
 def _cells(notebook: Any) -> list[Any]:

@@ -13,7 +13,6 @@ from course_grader.submissions import Submission
 
 # What a spreadsheet runs when a cell begins with it: at the start, and behind what may separate cells elsewhere.
 FORMULA = re.compile(r"(^|[;,|\t])(\s*)(?=[=+\-@＝＋－＠])")
-STOPPED = re.compile(r"It (took too long|ended|used more than|sent|could not be started)\b")
 
 
 def slug(record: Record) -> str:
@@ -25,7 +24,7 @@ def problems(record: Record) -> list[tuple[str, str]]:
     """Where a submission could not be marked as others are, and why; an answer that is only wrong is no problem."""
     if record.problem:
         return [("notebook", plain(record.problem))]
-    return [(mark.exercise, plain(mark.message)) for mark in record.marks if STOPPED.match(mark.message)]
+    return [(mark.exercise, plain(mark.message)) for mark in record.marks if mark.stopped]
 
 
 def table(records: Sequence[Record]) -> str:

@@ -1,6 +1,7 @@
 """Who handed in what: nbgrader's `submitted/` tree, or a folder of notebooks named by student."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ class Submission:
     @property
     def slug(self) -> str:
         """A file name that is this student's alone, on every file system."""
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", self.student)[:40].strip("._") or "student"
-        return f"{plain}-{hashlib.sha256(self.student.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", self.student)[:40].strip("._-") or "student"
+        return f"{plain}-{hashlib.sha256(self.student.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
 def collect(folder: Path, assignment: str) -> list[Submission]:
@@ -31,7 +32,7 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
         raise ValueError(f"{folder} is no folder of submissions")
     inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     tree = [Submission(path.name, _notebook(path / assignment)) for path in inside if (path / assignment).is_dir()]
-    flat = [Submission(path.stem, path) for path in inside if path.suffix == ".ipynb" and path.is_file()]
+    flat = [Submission(path.stem, path) for path in inside if path.suffix == ".ipynb" and not path.is_dir()]
     if twice := {each.student for each in tree} & {each.student for each in flat}:
         raise ValueError(f"{folder} has a folder and a file of {', '.join(sorted(twice))}: keep one")
     if not tree and not flat:
@@ -40,5 +41,8 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
 
 
 def _notebook(folder: Path) -> Path:
+    """Behind a link there may be the solutions, or another student's work: then there is none."""
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return Path(os.devnull)
     named, all_of_them = folder / f"{folder.name}.ipynb", sorted(folder.glob("*.ipynb"))
     return all_of_them[0] if len(all_of_them) == 1 else named

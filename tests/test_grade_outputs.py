@@ -69,7 +69,10 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_the_table_has_a_row_a_student() -> None:
     lazy = replace(record("bob", problem="The file is no notebook: it has no cells."), attempt=3)
-    marks = [replace(mark, message="It took too long. Run it.") if not n else mark for n, mark in enumerate(lazy.marks)]
+    marks = [
+        replace(mark, message="It took too long. Run it.", stopped=True) if not n else mark
+        for n, mark in enumerate(lazy.marks)
+    ]
     stuck = replace(lazy, student="cy", marks=marks, problem="")
     found = rows(outputs.table([stuck, lazy, record("ann", earned=2)]))
     assert list(found[0]) == ["student", "assignment", "points", "of", *BANK[ASSIGNMENT], "attempt", "problem"]
@@ -285,7 +288,7 @@ def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, ma
 def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(record("ann", problem="The file has no cells.\x1b[2J[red]"), sandbox="bare")
     stuck = record("bob", message="")
-    stuck.marks[1] = replace(stuck.marks[1], message="It took too long. Run it in the notebook.")
+    stuck.marks[1] = replace(stuck.marks[1], message="It took too long. Run it in the notebook.", stopped=True)
     made = [broken, stuck, record("Zoë, M.")]
     store = Store(handed_in.parent / "grades", ASSIGNMENT)
     monkeypatch.setattr(grading, "grade", lambda *_, **__: [store.keep(submitted(each), each) or each for each in made])

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from nbformat import NotebookNode
 
 from course_grader import release
 from course_lib.exercises import BANK
@@ -104,8 +105,16 @@ def test_the_published_table_is_rebuilt(said: str) -> None:
     assert [size for _, size in rows] == sorted(sizes)  # a larger exponent, a larger model
 
 
+def opened(page: NotebookNode) -> NotebookNode:
+    """As a student leaves it who has bet."""
+    for cell in code_cells(page):
+        cell.source = cell.source.replace("PLAYED = False", "PLAYED = True")
+    return page
+
+
 def test_the_forecast_is_scored_by_the_rule_of_the_check(said: str) -> None:
-    table = load_sweep()
+    assert "Set PLAYED to True when you have bet" in said, "running the whole page opens nothing"
+    said, table = "".join(said_here(opened(read(release.sources()[NAME])))), load_sweep()
     truth = float(table.loss[table.flops == BIG].min())
     assert f"the run at 1e+14 FLOP has a loss of {truth:.3f}" in said
     (bet,) = numbers(r"your forecast +(\S+), off by", said)
@@ -132,7 +141,7 @@ def test_the_explorer_runs_on_the_student_and_the_game_is_closed() -> None:
     assert any(text.startswith("BuyAndBet: run this cell") for text in texts)
     board = next(cell for cell in code_cells(page) if "board_figure(game.shown)" in cell.source)
     assert any("image/png" in output.get("data", {}) for output in board.outputs)
-    score = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("def score"))
+    score = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("PLAYED"))
     assert score > page.cells.index(board), "the game comes before the cell that opens the run"
 
 
@@ -147,13 +156,13 @@ def test_the_release_plays_but_does_not_fit() -> None:
 
 
 def test_a_forecast_without_a_floor_earns_less_and_the_page_goes_on() -> None:
-    source = read(release.sources()[NAME])
+    source = opened(read(release.sources()[NAME]))
     line = "return min(loss for _, _, loss in runs)"
     said = dict(
         zip((cell.source for cell in code_cells(source)), said_here(with_bodies(source, forecast=line)), strict=True)
     )
     assert "This matches the best run so far" in said["check(forecast)"]
-    (score,) = (words for cell, words in said.items() if cell.startswith("def score"))
+    (score,) = (words for cell, words in said.items() if cell.startswith("PLAYED"))
     assert "Do not trust this cell yet" in score and "it would earn 0% of the points" in score
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from course_lib.exercises.comparing import difference, number
 
+MOST = 100  # nats; a larger number is no loss
 ALIKE = 1e-3  # between two fits of the same wrong law, found by different optimisers
 
 
@@ -24,7 +25,9 @@ class Closeness:
             share, said = self._judge_one(answer, truth, case)
             judged.append((share, f"Case {which} of {len(cases)}{said}"))
         share, message = min(judged, key=lambda each: each[0])
-        return share, f"Right, within {self.full:.0%} of the truth on all {len(cases)} cases." if share == 1 else message
+        if share == 1:
+            message = f"Right, within {self.full:.0%} of the truth on all {len(cases)} cases."
+        return share, message
 
     def alike(self, answer: Any, other: Any) -> bool:
         a, b = number(answer), number(other)
@@ -34,6 +37,13 @@ class Closeness:
         got = number(answer)
         if got is None:
             return 0, f": {difference(answer, truth)}"
+        if not 0 < got < MOST:
+            why = (
+                "a logarithm of a negative number, or a fit that went astray?"
+                if got != got
+                else "is it another number?"
+            )
+            return 0, f": wanted a loss in nats, got {got:.5g}: {why}"
         error = abs(got / truth - 1)
         guess, end = min(
             ((name, abs(value / truth - 1)) for name, value in self.guesses(case).items()), key=lambda each: each[1]

@@ -4,6 +4,7 @@ import math
 import numbers
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,8 +113,10 @@ def _largest(values: Tensor) -> float:
 
 
 def _scalar(answer: Any) -> Any:
-    """A 0-d tensor or array as a number."""
-    return answer.item() if getattr(answer, "ndim", None) == 0 and hasattr(answer, "item") else answer
+    """A tensor or array that holds one number, as that number."""
+    if isinstance(answer, Tensor):
+        return answer.item() if answer.numel() == 1 else answer
+    return answer.item() if isinstance(answer, np.ndarray | np.generic) and answer.size == 1 else answer
 
 
 def _count_difference(answer: Any, expected: int) -> str:

@@ -336,9 +336,9 @@ for name, x, kept_ in (("E", e, fit.E), ("a", a, fit.a)):
     print(f"{name}: 95% {low:.2f} to {high:.2f} with the lost draws, {kept_.low:.2f} to {kept_.high:.2f} without")
 
 # %% [markdown]
-# So they are no fair sample: they are the draws with a low floor, and some run to a law with none. Who leaves them out,
-# as the table above did, gets intervals that are too narrow, and a floor that looks surer than it is. Whenever a method
-# drops what it cannot fit, ask who was dropped.
+# So they are no fair sample: they are the draws with a low floor, and more than half of them run to a law with none.
+# Who leaves them out, as the table above did, gets intervals that are too narrow, and a floor that looks surer than it
+# is. Whenever a method drops what it cannot fit, ask who was dropped.
 #
 # **Look at** the dots, which have the colour of the measured loss, on the field of the fitted law, and at where they
 # lie: a band from the upper left to the lower right for each budget. Everything outside that band is the law's claim,
@@ -622,15 +622,15 @@ plt.show()
 # %%
 for name, stages in PORIAN_EXPONENTS.items():
     values = [a.value for a in stages.values()]
-    print(f"{name:14}", "  ".join(f"{stage} {value:.3f}" for stage, value in zip(PORIAN_STAGES, values, strict=True)))
     drops = [before - after for before, after in pairwise(values)]
-    print(f"{'':14} largest drop {max(drops):.2f}, at: {PORIAN_STAGES[1 + drops.index(max(drops))]}")
+    largest = f"largest drop {max(drops):.2f}, at: {PORIAN_STAGES[1 + drops.index(max(drops))]}"
+    print(f"{name:14}", *(f"{value:.3f} " for value in values), largest)
 
 # %% [markdown]
 # The text hardly matters here; the procedure does. The output layer is a large part of a small model, so leaving it out
 # makes small models look cheaper than they are, at small budgets most. A warm-up of fixed length takes most of a short
 # run. And a learning rate and a batch that suit one size are wrong for another. Each error bends the small end of the
-# law and not the large one, so the line gets too steep: 0.83 instead of 0.50, or 0.87 instead of 0.52. (In the last
+# law more than the large one, so the line gets too steep: 0.83 instead of 0.50, or 0.87 instead of 0.52. (In the last
 # stage the learning rate is constant again: its decay was not what mattered, as the authors stress.)
 #
 # Our sweep has the output layer in $N$, a warm-up that is a twentieth of each run, and a cosine over each run's own
@@ -730,8 +730,8 @@ plt.show()
 # %% [markdown]
 # Four powers of ten beyond the fit, and both laws still come within a tenth of what was used for the 7B and the 67B
 # model. But who followed whom? The models were trained *by* these laws, so this shows that they were used. That they
-# were *good* is said by the losses of those models, which came out where the small runs had put them (the same
-# section). For V3 another batch and rate were chosen.
+# were *good* is said by the losses of those models, which came out where the small runs had put them (section 3.2). For
+# V3 another batch and rate were chosen.
 #
 # ## Summary
 #
