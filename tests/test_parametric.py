@@ -223,5 +223,5 @@ def test_no_floor_no_slope_no_convergence(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(parametric, "minimise", hasty)
     stopped = fit_parametric(*noisy_runs(0), resamples=50)
     assert stopped.message.startswith("No convergence: the best start had not reached a minimum")
-    assert "of 50 resamples did not converge and are left out" in stopped.message
+    assert "of 50 resamples did not converge; they count as they stand." in stopped.message
     assert stopped.message in stopped._repr_html_()

@@ -312,13 +312,14 @@ for name in ("E", "alpha", "beta", "a"):
 ends = {name: (math.log10(x.low), math.log10(x.high)) for name, x in (("A", fit.A), ("B", fit.B))}
 print("powers of ten:", ", ".join(f"{name} {low:.0f} to {high:.0f}" for name, (low, high) in ends.items()))
 print(f"largest residual: {fit.residuals.abs().max():.1%} of a loss")
-print(f"resamples that converged: {len(fit.resampled) / 1000:.0%}")
+print(fit.message)
 
 # %% [markdown]
-# Two warnings are in this print. The largest residual is three times what a seed does to a loss: the law does not
-# describe these runs down to their noise. And some draws are missing. With so few runs, a draw may not hold five
-# unknowns, and then the fit finds no minimum before it gives up. What kind of draws are they? Let those that were lost
-# go on five times as long.
+# Two warnings are in this print. The largest residual is four times what a seed does to a loss: the law does not
+# describe these runs down to their noise. And some draws gave no fit. With so few runs, a draw may not hold five
+# unknowns, and then the search finds no minimum before it gives up. They count all the same, at the place where they
+# gave up. It would be easy to leave them out, and many do. What kind of draws are they? Let them go on five times as
+# long, and compare.
 
 # %%
 from course_lib.batched_fit import Runs, minimise
@@ -327,18 +328,19 @@ from course_lib.fit_data import resample_counts
 counts = resample_counts(1000, len(runs), seed=0, device=runs.loss.device)
 columns = Runs.of(runs.params, runs.tokens, runs.loss)
 draws = minimise(fit.law.theta.expand(1000, 5), counts, columns, delta=1e-3)
-lost, theta = ~draws.converged, draws.theta.clone()
+lost, theta, ends = ~draws.converged, draws.theta.clone(), torch.tensor([0.025, 0.975]).double()
 theta[lost] = minimise(theta[lost], counts[lost], columns, delta=1e-3, iterations=1000).theta
 e, a = theta[:, 2].exp(), theta[:, 4] / (theta[:, 3] + theta[:, 4])
 print(f"middle E: {e[~lost].median():.2f} of those that converged, {e[lost].median():.2f} of those lost")
-for name, x, kept_ in (("E", e, fit.E), ("a", a, fit.a)):
-    low, high = x.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    print(f"{name}: 95% {low:.2f} to {high:.2f} with the lost draws, {kept_.low:.2f} to {kept_.high:.2f} without")
+for name, x, all_ in (("E", e, fit.E), ("a", a, fit.a)):
+    (low, high), (far, wide) = x[~lost].quantile(ends).tolist(), x.quantile(ends).tolist()
+    print(f"{name}: 95% {all_.low:.2f} to {all_.high:.2f} of all draws, {far:.2f} to {wide:.2f} when they go on,", end="")
+    print(f" {low:.2f} to {high:.2f} without the lost")
 
 # %% [markdown]
 # So they are no fair sample: they are the draws with a low floor, and more than half of them run to a law with none.
-# Who leaves them out, as the table above did, gets intervals that are too narrow, and a floor that looks surer than it
-# is. Whenever a method drops what it cannot fit, ask who was dropped.
+# Who leaves them out gets intervals that are too narrow, and a floor that looks surer than it is. Whenever a method
+# drops what it cannot fit, ask who was dropped.
 #
 # **Look at** the dots, which have the colour of the measured loss, on the field of the fitted law, and at where they
 # lie: a band from the upper left to the lower right for each budget. Everything outside that band is the law's claim,
@@ -367,7 +369,7 @@ for name, half in (("lower", e <= e.median()), ("upper", e > e.median())):
 # %% [markdown]
 # The fitted $E$ lies close to the entropy. It is tempting to say that the fit has found the floor. *What can be
 # concluded:* the entropy is not contradicted. *What cannot:* where the floor is, or even, from these fifteen runs
-# alone, that there is one. With the lost draws the interval reaches from nothing to well above the entropy. The last
+# alone, that there is one. The interval reaches from almost nothing to well above the entropy. The last
 # two lines say why: a lower floor goes with smaller exponents, and within the range of these runs the two are nearly
 # the same curve.
 #
