@@ -334,8 +334,8 @@ e, a = theta[:, 2].exp(), theta[:, 4] / (theta[:, 3] + theta[:, 4])
 print(f"middle E: {e[~lost].median():.2f} of those that converged, {e[lost].median():.2f} of those lost")
 for name, x, all_ in (("E", e, fit.E), ("a", a, fit.a)):
     (low, high), (far, wide) = x[~lost].quantile(ends).tolist(), x.quantile(ends).tolist()
-    print(f"{name}: 95% {all_.low:.2f} to {all_.high:.2f} of all draws, {far:.2f} to {wide:.2f} when they go on,", end="")
-    print(f" {low:.2f} to {high:.2f} without the lost")
+    print(f"{name}: 95% {all_.low:.2f} to {all_.high:.2f} of all draws, {far:.2f} to {wide:.2f} when they go on,")
+    print(f"{'':7}{low:.2f} to {high:.2f} without the lost")
 
 # %% [markdown]
 # So they are no fair sample: they are the draws with a low floor, and more than half of them run to a law with none.
