@@ -22,7 +22,9 @@ from typing import Any
 import torch
 from _timing import timed
 from tqdm import tqdm, trange
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicCache
+from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3ForCausalLM
 
 from course_lib import boxed
 from course_lib.accounting import parameters

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from _timing import timed
 from tqdm import trange
-from transformers import DeepseekV3Config
+from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
 
 from course_lib.config import ModelConfig

@@ -22,7 +22,8 @@ from _timing import timed
 from decode import CONFIG
 from torch import Tensor, nn
 from tqdm import trange
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3ForCausalLM
 
 from course_lib.accounting import attention_flops, parameters
 from course_lib.config import ModelConfig

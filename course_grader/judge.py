@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from course_grader import measuring
 from course_grader.inside.wire import Other
-from course_grader.sandbox import LostError, Sandbox, Session
+from course_grader.sandbox import LostError, Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
 
 MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
@@ -33,22 +33,33 @@ def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
 
 
 def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> list[Mark]:
-    """A mark for every exercise of an assignment. Nothing that the cells do stops this."""
+    """A mark for every exercise of an assignment. Nothing that the cells do stops this.
+
+    Raises:
+        UnavailableError: the sandbox itself does not work; that is no reason for marks.
+    """
     pupil = Pupil(sandbox, cells)
     try:
-        return [_mark(pupil, exercise, seeds(exercise.name)) for exercise in BANK[assignment].values()]
+        marks = [_mark(pupil, exercise, seeds(exercise.name)) for exercise in BANK[assignment].values()]
     finally:
         pupil.close()
+    if pupil.broken:
+        raise pupil.broken
+    return marks
 
 
 def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
     function = Remote(pupil, exercise.name)
     try:
         outcome = exercise.grade(function, number, measure=partial(measuring.measure, function.process))
+    except OSError:  # ours, and no reason for a mark
+        raise
     except Exception as error:  # an answer so odd that it cannot even be compared
         outcome = Outcome(0, exercise.points, f"Its answer cannot be compared: {type(error).__name__}.")
     finally:
         function.over()
+        if exercise.structure:
+            pupil.drop()  # its work was measured, and it is held
     return Mark(
         exercise.name, outcome.points, outcome.of, function.trouble or outcome.message, stopped=function.stopped
     )
@@ -63,6 +74,7 @@ class Pupil:
         self._ends = time.monotonic() + sandbox.limits.seconds
         self._session: Session | None = None
         self._given_up: LostError | None = None
+        self.broken: UnavailableError | None = None
 
     def session(self) -> Session:
         """A worker that has run all cells but those that are skipped.
@@ -73,7 +85,7 @@ class Pupil:
         while self._session is None:
             if self._given_up:
                 raise self._given_up
-            session = self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self._ends)
+            session = self._open()
             begun: list[int] = []
             try:
                 begun.extend(self._running(session))
@@ -85,6 +97,15 @@ class Pupil:
                 else:
                     self.skipped[begun[-1]] = str(lost)
         return self._session
+
+    def _open(self) -> Session:
+        if self.broken:
+            raise self.broken
+        try:
+            return self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self._ends)
+        except UnavailableError as error:
+            self.broken = error
+            raise
 
     def drop(self) -> None:
         """Ends the worker; the next question starts another."""

@@ -6,28 +6,28 @@ import stat
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES, MOST_CELLS, MOST_CHARACTERS = 20 << 20, 2_000, 200_000
+MOST_BYTES = 20 << 20
 
 
 class UnreadableError(ValueError):
     """Why a file is no notebook, in a sentence."""
 
 
-def code_cells(path: Path) -> list[str]:
+def code_cells(content: bytes) -> list[str]:
     """In order; of nbformat 3 or 4, and of whatever else looks like either.
 
     Raises:
-        UnreadableError: no file, too large a file, or one without cells.
+        UnreadableError: no notebook, or one without cells.
     """
-    text = content(path).decode("utf-8-sig", errors="replace")
+    text = content.decode("utf-8-sig", errors="replace")
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise UnreadableError("The file is no notebook: its text is no JSON. Was the upload cut short?") from None
-    return [_source(cell)[:MOST_CHARACTERS] for cell in _cells(notebook)[:MOST_CELLS] if _is_code(cell)]
+    return [_source(cell) for cell in _cells(notebook) if _is_code(cell)]
 
 
-def content(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     """The bytes of an ordinary file: a link may lead to the solutions or to another student, and a pipe never ends.
 
     Raises:

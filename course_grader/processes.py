@@ -1,8 +1,11 @@
 """What the kernel says of a process and all that it started. Linux only."""
 
 import os
+import re
+import resource
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -24,6 +27,34 @@ def end(root: int) -> None:
             os.kill(process, signal.SIGKILL)
 
 
+def hold(root: int) -> None:
+    """From now on they can start neither processes nor threads: a child that nobody waits for ends uncounted."""
+    held: set[int] = set()
+    while new := set(tree(root)) - held:
+        for process in new:
+            with suppress(ProcessLookupError, FileNotFoundError), _as_the_user_of(process):
+                resource.prlimit(process, resource.RLIMIT_NPROC, (0, 0))
+        held |= new
+
+
+@contextmanager
+def _as_the_user_of(process: int) -> Iterator[None]:
+    """Limits are set by the same real user; root could do without, but not in every container."""
+    if os.geteuid() != 0:
+        yield
+        return
+    status = Path(f"/proc/{process}/status").read_text()
+    user, group = (int(re.findall(rf"^{name}:\t(\d+)", status, re.MULTILINE)[0]) for name in ("Uid", "Gid"))
+    before = os.getresgid(), os.getresuid()
+    try:
+        os.setresgid(group, -1, -1)
+        os.setresuid(user, -1, -1)
+        yield
+    finally:
+        os.setresuid(*before[1])
+        os.setresgid(*before[0])
+
+
 def seconds(root: int) -> float:
     """CPU time of them all, of those too that have ended and been waited for."""
     return sum(_seconds(process) for process in tree(root))
@@ -35,8 +66,14 @@ def memory(root: int) -> int:
 
 
 def peak(root: int) -> int:
-    """The most that any one of them has used, in bytes."""
+    """The most that any one of them has used since it began, or since `forget_peak`, in bytes."""
     return max(_field(process, "status", "VmHWM:") for process in tree(root))
+
+
+def forget_peak(root: int) -> None:
+    for process in tree(root):
+        with suppress(OSError):
+            Path(f"/proc/{process}/clear_refs").write_text("5")
 
 
 def _children(process: int) -> list[int]:

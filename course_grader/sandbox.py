@@ -3,6 +3,7 @@
 The judge knows the worker by a socket, and by what the kernel says of its processes.
 """
 
+import json
 import os
 import select
 import shutil
@@ -16,8 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
+
+import numpy as np
 
 from course_grader import processes
 from course_grader.inside import wire
@@ -34,7 +38,7 @@ class LostError(Exception):
 
 
 class UnavailableError(Exception):
-    """There is no bubblewrap here."""
+    """There is no sandbox to be had here; why, in a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,14 @@ class Limits:
     processes: int = 64
     file_bytes: int = 32 << 20
 
-    def of_process(self) -> dict[str, int]:
+    def of_process(self, kind: str) -> dict[str, int]:
         """By the names of setrlimit. Address space is not memory: PyTorch alone maps several GiB."""
-        return {
-            "AS": self.memory + (8 << 30), "NPROC": self.processes, "FSIZE": self.file_bytes, "CORE": 0, "NOFILE": 256,
+        limits = {
+            "AS": self.memory + (8 << 30), "FSIZE": self.file_bytes, "CORE": 0, "NOFILE": 256,
             "CPU": int(self.seconds) + 1,
         }  # fmt: skip
+        # outside a sandbox all that the user runs would count
+        return limits if kind == "bare" else {**limits, "NPROC": self.processes}
 
 
 class Sandbox:
@@ -65,6 +71,7 @@ class Sandbox:
 
     def __init__(self, limits: Limits | None = None, *, kind: str | None = None, number: int = 0) -> None:
         self.limits, self.kind, self.number = limits or Limits(), kind or best_kind(), number
+        self._folder: TemporaryDirectory[str] | None = None  # without bubblewrap: where the student's files go
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -75,7 +82,22 @@ class Sandbox:
         self.close()
 
     def open(self, cells: list[tuple[int, str]], ends: float | None = None) -> "Session":
-        """A worker that begins to run these numbered cells, and is given up when the clock stands at `ends`."""
+        """A worker that begins to run these numbered cells, and is given up when the clock stands at `ends`.
+
+        Raises:
+            UnavailableError: there is none, and the submission is not to blame: none of it has run yet.
+        """
+        try:
+            return self._open(cells, ends)
+        except (OSError, LostError):  # as where the last submission has taken a sandbox down with it
+            self.close()
+        try:
+            return self._open(cells, ends)
+        except (OSError, LostError) as error:
+            self.close()
+            raise UnavailableError(f"The sandbox {self.kind!r} does not start here: {error}") from None
+
+    def _open(self, cells: list[tuple[int, str]], ends: float | None) -> "Session":
         if self.kind != "private":
             self.close()
         if self._process is None or self._process.poll() is not None:
@@ -86,7 +108,15 @@ class Sandbox:
             assert self._control is not None and self._process is not None
             socket.send_fds(self._control, [b"+"], [theirs.fileno()])
         root = None if self.kind == "private" else self._process.pid
-        return Session(ours, self.limits, root, cells, ends or time.monotonic() + self.limits.seconds)
+        ends = ends or time.monotonic() + self.limits.seconds
+        session = Session(ours, self.limits, root, ends)
+        try:
+            session.tell({"limits": self.limits.of_process(self.kind)})
+            session.tell({"cells": np.frombuffer(json.dumps(cells).encode(), np.uint8)})
+        except LostError:
+            session.close()
+            raise
+        return session
 
     def close(self) -> None:
         if self._control is not None:
@@ -94,18 +124,23 @@ class Sandbox:
         if self._process is not None:
             processes.end(self._process.pid)
             self._process.wait()
-        self._process = self._control = None
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._process = self._control = self._folder = None
 
     def _start(self) -> None:
         self.close()
         ours, theirs = socket.socketpair()
+        if self.kind == "bare":
+            self._folder = TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
+        folder = self._folder.name if self._folder else "/tmp"
         user = FIRST_USER + self.number % 1000 if os.geteuid() == 0 and self.kind != "bare" else 0
         with theirs:
             worker = [sys.executable, "-E", "-s", str(INSIDE / "worker.py"), str(theirs.fileno()), str(user), self.kind]
             self._process = subprocess.Popen(
                 [*(_bubblewrap() if self.kind != "bare" else []), *worker], pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=_environment(), start_new_session=True, cwd="/",
+                env=_environment(folder), start_new_session=True, cwd=folder,
             )  # fmt: skip
         ours.settimeout(START_SECONDS)
         self._control = ours
@@ -117,13 +152,10 @@ class Sandbox:
 class Session:
     """One submission's worker."""
 
-    def __init__(
-        self, channel: socket.socket, limits: Limits, root: int | None, cells: list[tuple[int, str]], ends: float
-    ) -> None:
+    def __init__(self, channel: socket.socket, limits: Limits, root: int | None, ends: float) -> None:
         self._channel, self._limits, self._number, self._ends = channel, limits, 0, ends
-        self.process = root or self._sender()
-        self._send({"limits": limits.of_process()})
-        self._send({"cells": cells})
+        sender = self._sender()
+        self.process = root or sender
 
     def _sender(self) -> int:
         """The process that says hello, by its number here: the kernel adds it."""
@@ -145,7 +177,7 @@ class Session:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request; an older one that comes late is not taken for it."""
         self._number += 1
-        self._send({**request, "id": self._number})
+        self.tell({**request, "id": self._number})
         while True:
             reply = self.receive(self._limits.call_seconds)
             if "over" in reply:
@@ -153,12 +185,9 @@ class Session:
             if reply.get("id") == self._number:
                 return reply
 
-    def tell(self, message: dict[str, Any]) -> None:
-        self._send(message)
-
     def finish(self) -> None:
         """Ends the process of the exercise at hand."""
-        self._send({"end": True})
+        self.tell({"end": True})
         while "over" not in self.receive(self._limits.call_seconds):
             pass
 
@@ -167,7 +196,7 @@ class Session:
         processes.end(self.process)
         self._channel.close()
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, Any]) -> None:
         self._channel.settimeout(self._limits.call_seconds)  # a worker that does not read is a hung one
         try:
             wire.send(self._channel, message)
@@ -211,10 +240,11 @@ def _bubblewrap() -> list[str]:
     becomes another user at once.
     """
     if not (program := shutil.which("bwrap")):
-        raise UnavailableError
+        raise UnavailableError("There is no bubblewrap here.")
     command = [program, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
     if os.geteuid() == 0:
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]  # first: the environment may lie there
     places = [*SYSTEM, sys.base_prefix, sys.prefix, str(INSIDE)]
     for folder in sorted({str(parent) for place in places for parent in Path(place).parents if parent.name}, key=len):
         command += ["--perms", "0755", "--dir", folder]  # bubblewrap's own would be closed to another user
@@ -224,14 +254,13 @@ def _bubblewrap() -> list[str]:
         for package in ("course_lib", "course_grader"):
             if Path(folder, package).is_dir():  # the course was installed as a copy
                 command += ["--tmpfs", f"{folder}/{package}"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    return [*command, "--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp", "--chdir", "/tmp", "--"]
+    return [*command, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--chdir", "/tmp", "--"]
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: str) -> dict[str, str]:
     """Nothing of the judge's own: a variable may hold a secret."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     return {
-        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "student", "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
-        "MPLCONFIGDIR": "/tmp", "PYTHONHASHSEED": "0", **threads,
+        "PATH": "/usr/bin:/bin", "HOME": folder, "USER": "student", "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": folder, "PYTHONHASHSEED": "0", **threads,
     }  # fmt: skip

@@ -4,6 +4,8 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +47,22 @@ def examine() -> list[Finding]:
             chromium() or "absent",
             "" if chromium() else "only browser tests want it; on Debian: sudo apt install chromium",
         ),
+        _sandbox(),
     ]
+
+
+def _sandbox() -> Finding:
+    """Whether bubblewrap, in which students' code is graded, can make what it needs."""
+    wanted = "only `course.py grade` wants it, on Linux"
+    if not (bubblewrap := shutil.which("bwrap")):
+        install = "; on Debian: sudo apt install bubblewrap" if sys.platform == "linux" else ""
+        return Finding("sandbox", "absent", wanted + install)
+    command = [bubblewrap, "--ro-bind", "/", "/", "--unshare-pid", "--unshare-net", "--proc", "/proc", "true"]
+    tried = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    if tried.returncode:
+        reason = tried.stderr.strip().splitlines()[-1:]
+        return Finding("sandbox", "bubblewrap, not working", f"{wanted}; {''.join(reason) or 'it gives no reason'}")
+    return Finding("sandbox", f"{bubblewrap}, working")
 
 
 def _memory() -> int | None:

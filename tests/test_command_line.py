@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,20 @@ def test_doctor_names_what_is_there_and_mends_what_is_not(monkeypatch: pytest.Mo
     findings = {finding.name: finding for finding in doctor.examine()}
     assert findings["PyTorch"].found and not findings["PyTorch"].remedy
     assert findings["Chromium"].found == "absent" and "apt install chromium" in findings["Chromium"].remedy
+    assert findings["sandbox"].found == "absent"
     assert run("doctor")[0] == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+@pytest.mark.parametrize(("code", "found"), [(0, "bwrap, working"), (1, "bubblewrap, not working")])
+def test_doctor_tries_the_sandbox(code: int, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bwrap"
+    program.write_text(f"#!/bin/sh\necho 'No permissions to create a new namespace' >&2\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    finding = {each.name: each for each in doctor.examine()}["sandbox"]
+    assert found in finding.found
+    assert ("No permissions" in finding.remedy) == bool(code)
 
 
 TINY = ("train", "--steps", "4", "--batch-size", "2", "--length", "16", "--text", "python-docs")

@@ -5,9 +5,15 @@ where the kernel allows that; for each exercise that one starts a third, so that
 for that exercise only.
 """
 
+import ast
+import asyncio
 import builtins
 import ctypes
+import inspect
+import io
+import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -24,7 +30,8 @@ import wire
 from IPython.core.inputtransformer2 import TransformerManager
 
 NEW_NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000  # mounts, IPC, users, processes
-NO_SETUID_NO_DEVICES = 2 | 4
+NO_SETUID_NO_DEVICES, BIND_ALL = 2 | 4, 0x1000 | 0x4000
+AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITY_VERSION_3 = 4, 24, 38, 0x20080522
 
 
@@ -59,6 +66,7 @@ def _warm() -> None:
         plt.figure()
         plt.close()
     torch.set_num_threads(1)
+    torch.set_num_threads = torch.set_num_interop_threads = lambda number: None  # where work is measured none may start
     torch.ones(2, 2).matmul(torch.ones(2, 2))
 
 
@@ -73,7 +81,7 @@ def _enclosed(channel: socket.socket, private: bool) -> None:
     os.setsid()
     channel.sendall(b"!")  # the kernel adds who sent it
     with suppress(OSError, wire.GarbledError):
-        limits, cells = _receive(channel)["limits"], _receive(channel)["cells"]
+        limits, cells = _receive(channel)["limits"], json.loads(_receive(channel)["cells"].tobytes())
         for name, most in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
         serve(channel, cells)
@@ -87,12 +95,29 @@ def _unshare() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    for place, options in ((b"/tmp", b"size=64m,mode=1777"), (b"/proc", b"size=4k,mode=0555")):
-        # an empty /proc: the one of the process before would show that process's memory
-        if libc.mount(b"tmpfs", place, b"tmpfs", NO_SETUID_NO_DEVICES, options):
-            raise OSError(ctypes.get_errno(), f"no {place.decode()} of its own")
+    kept = [(place, os.open(place, os.O_PATH)) for place in _mounted_in(b"/tmp/")]  # an environment may lie there
+    _mount(libc, b"tmpfs", b"/tmp", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=64m,mode=1777")
+    for place, opened in kept:
+        os.makedirs(place, exist_ok=True)
+        _mount(libc, b"/proc/self/fd/%d" % opened, place, None, BIND_ALL, None)
+        os.close(opened)
+    # an empty /proc: the one of the process before would show that process's memory
+    _mount(libc, b"tmpfs", b"/proc", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=4k,mode=0555")
     os.chdir("/tmp")
     _drop_capabilities(libc)
+
+
+def _mounted_in(folder: bytes) -> list[bytes]:
+    """What is mounted there, without what lies in another such place."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        places = [re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), line.split()[4]) for line in file]
+    inside = [place for place in places if place.startswith(folder)]
+    return [place for place in inside if not any(place.startswith(other + b"/") for other in inside)]
+
+
+def _mount(libc: ctypes.CDLL, source: bytes, place: bytes, kind: bytes | None, flags: int, data: bytes | None) -> None:
+    if libc.mount(source, place, kind, flags, data):
+        raise OSError(ctypes.get_errno(), f"{place!r} cannot be mounted")
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
@@ -123,40 +148,55 @@ def run_cells(channel: socket.socket, cells: list[tuple[int, str]]) -> dict[str,
     notebook = types.ModuleType("__main__")
     sys.modules["__main__"] = notebook
     names = notebook.__dict__
-    names.update(display=_ignore, get_ipython=_ignore, exit=_ignore, quit=_ignore)
+    shell = _Shell(names)
+    names.update(display=shell, get_ipython=shell, exit=shell, quit=shell)
+    sys.stdin = _Keyboard()
     for number, source in cells:
         wire.send(channel, {"began": number})
-        error = ""
-        try:
-            exec(compile(_python(source), f"cell {number}", "exec"), names)
-        except BaseException as raised:
-            error = type(raised).__name__
-            import traceback
-
-            traceback.print_exc()
-        wire.send(channel, {"ended": number, "error": error})
+        with suppress(BaseException):
+            _run(source, names)
     wire.send(channel, {"ready": True})
     return names
 
 
-def _python(source: str) -> str:
-    """IPython's magic as Python: `%matplotlib inline` becomes a call of the `get_ipython` that does nothing."""
+def _run(source: str, names: dict[str, Any]) -> None:
+    """As a notebook runs it: with IPython's magic, and `await` outside of functions."""
     try:
-        compile(source, "cell", "exec")
-        return source
+        code = compile(source, "cell", "exec", AWAIT)
     except (SyntaxError, ValueError):
-        return TransformerManager().transform_cell(source)
+        code = compile(TransformerManager().transform_cell(source), "cell", "exec", AWAIT)
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, names))
+    else:
+        exec(code, names)
 
 
-class _Ignore:
-    def __call__(self, *args: Any, **kwargs: Any) -> "_Ignore":
+class _Keyboard(io.TextIOBase):
+    """Whoever asks gets an empty line."""
+
+    def readline(self, size: int = -1, /) -> str:
+        return "\n"
+
+
+class _Shell:
+    """Stands for IPython: runs what its magic would only watch, and does nothing with all else."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Shell":
         return self
 
-    def __getattr__(self, name: str) -> "_Ignore":
+    def __getattr__(self, name: str) -> "_Shell":
         return self
 
+    def run_line_magic(self, name: str, line: str, *args: Any) -> None:
+        if name == "time":
+            _run(line, self._names)
 
-_ignore = _Ignore()
+    def run_cell_magic(self, name: str, line: str, body: str) -> None:
+        if name in ("time", "capture"):
+            _run(body, self._names)
 
 
 def _answer_calls(channel: socket.socket, function: Any) -> None:
@@ -167,7 +207,7 @@ def _answer_calls(channel: socket.socket, function: Any) -> None:
         reply = {"missing": True} if not callable(function) else _called(function, request["arguments"])
         try:
             wire.send(channel, {**reply, "id": request["id"]})
-        except (MemoryError, RecursionError, ValueError) as error:
+        except Exception as error:  # an answer that not even its parts can be asked of
             wire.send(channel, {"raised": type(error).__name__, "id": request["id"]})
 
 
@@ -183,22 +223,18 @@ def _called(function: Callable[..., Any], arguments: list[Any]) -> dict[str, Any
 
 
 def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return (
-        [_copied(each) for each in value]
-        if isinstance(value, list)
-        else dict(value)
-        if isinstance(value, dict)
-        else value
-    )
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
+    return value.clone() if isinstance(value, torch.Tensor) else dict(value) if isinstance(value, dict) else value
 
 
 def _equal(old: Any, new: Any) -> bool:
+    """Tensors bit by bit, so that NaN stays NaN."""
     if isinstance(old, torch.Tensor):
         if not isinstance(new, torch.Tensor) or old.shape != new.shape or old.dtype != new.dtype:
             return False
-        return bool(np.array_equal(old.double().numpy(), new.detach().double().numpy(), equal_nan=True))
+        before, after = (each.detach().reshape(-1).view(torch.uint8).numpy() for each in (old, new))
+        return bool(np.array_equal(before, after))
     if isinstance(old, list):
         return len(old) == len(new) and all(map(_equal, old, new))
     return bool(old == new)

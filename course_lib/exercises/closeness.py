@@ -18,11 +18,13 @@ class Closeness:
     guesses: Callable[[dict[str, Any]], dict[str, float]]  # what takes no insight, by name; the nearest earns nothing
     full: float = 0.01  # relative error up to which all points are earned
 
-    def judge(self, answers: list[Any], truths: list[float], cases: list[dict[str, Any]]) -> tuple[float, str]:
-        """Share of the points, from 0 to 1, and what to say."""
+    def judge(
+        self, answers: list[Any], truths: list[float], cases: list[dict[str, Any]], *, discreet: bool = False
+    ) -> tuple[float, str]:
+        """Share of the points, from 0 to 1, and what to say; if `discreet`, nothing of answers and truths."""
         judged = []
         for which, (answer, truth, case) in enumerate(zip(answers, truths, cases, strict=True), 1):
-            share, said = self._judge_one(answer, truth, case)
+            share, said = self._judge_one(answer, truth, case, discreet)
             judged.append((share, f"Case {which} of {len(cases)}{said}"))
         share, message = min(judged, key=lambda each: each[0])
         if share == 1:
@@ -33,8 +35,10 @@ class Closeness:
         a, b = number(answer), number(other)
         return a is not None and b is not None and abs(a - b) <= ALIKE * abs(b)
 
-    def _judge_one(self, answer: Any, truth: float, case: dict[str, Any]) -> tuple[float, str]:
+    def _judge_one(self, answer: Any, truth: float, case: dict[str, Any], discreet: bool) -> tuple[float, str]:
         got = number(answer)
+        if discreet and (got is None or not 0 < got < MOST):
+            return 0, ": wanted a loss in nats, a number above 0."
         if got is None:
             return 0, f": {difference(answer, truth)}"
         if not 0 < got < MOST:
@@ -49,8 +53,9 @@ class Closeness:
             ((name, abs(value / truth - 1)) for name, value in self.guesses(case).items()), key=lambda each: each[1]
         )
         side = "high" if got > truth else "low"
+        values = "" if discreet else f"wanted {truth:.5g}, got {got:.5g}, "
         said = (
-            f" is the furthest off: wanted {truth:.5g}, got {got:.5g}, {error:.1%} too {side}. "
+            f" is the furthest off: {values}{error:.1%} too {side}. "
             f"Up to {self.full:.0%} earns everything, {end:.1%} and more nothing: so near comes {guess}."
         )
         if error <= self.full:

@@ -37,6 +37,7 @@ class Structure:
     case: Callable[[int], Case]
     heavy: Callable[[int], Case]  # so large that the wasteful ways take 16 times the CPU time and more
     flops: Callable[[Case], int]  # what the exercise's own formula needs
+    memory: Callable[[Case], int]  # bytes beside a heavy case that every right way can do with
     advice: str
     misconceptions: Sequence[Misconception]
     share: float = 0.4  # of the points; values earn the rest
@@ -90,7 +91,7 @@ class Exercise:
                 return Outcome(0, self.points, trouble)
             answers.append(answer)
         if self.closeness:
-            return self._judge_closeness(self.closeness, key, answers)
+            return self._judge_closeness(self.closeness, key, answers, discreet)
         if message := self._judge(key, answers, discreet) or self._judge_refusals(fn, key, discreet):
             return Outcome(0, self.points, message)
         if self.structure is None:
@@ -120,9 +121,9 @@ class Exercise:
                 return f"Case {number} of {len(answers)}: {_discreet(text) if discreet else text}"
         raise AssertionError("`same` and `difference` disagree")
 
-    def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any]) -> Outcome:
+    def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any], discreet: bool) -> Outcome:
         """A known mistake earns nothing, unless it came near enough in every case; other answers by their distance."""
-        share, message = closeness.judge(answers, key.truths, key.cases)
+        share, message = closeness.judge(answers, key.truths, key.cases, discreet=discreet)
         if share < 1:
             for mistake in self.mistakes:
                 if key.matches(mistake, answers, closeness.alike):

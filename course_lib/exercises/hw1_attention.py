@@ -108,6 +108,14 @@ def absorbed_flops(case: Case) -> int:
     return b * attention_flops(sizes(case), s, case["latent"].shape[1], absorb=True)
 
 
+def copies_and_scores(case: Case) -> int:
+    """Four copies of all inputs, and eight tensors as large as the scores."""
+    inputs = [x for x in case.values() if isinstance(x, Tensor)]
+    b, s, h, _ = case["q_nope"].shape
+    scores = b * s * h * case["latent"].shape[1] * case["latent"].element_size()
+    return 4 * sum(x.nbytes for x in inputs) + 8 * scores
+
+
 ABSORBED_ATTENTION = Exercise(
     name="absorbed_attention",
     points=5,
@@ -119,6 +127,7 @@ ABSORBED_ATTENTION = Exercise(
         case=decode_case,
         heavy=heavy_case,
         flops=absorbed_flops,
+        memory=copies_and_scores,
         advice="But the work is more than the absorbed form needs: no head's keys or values are ever made.",
         misconceptions=[
             Misconception(

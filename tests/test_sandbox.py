@@ -1,0 +1,154 @@
+"""The three kinds of sandbox: each runs honest work, starts again after a death, and leaves nothing behind."""
+
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_grader import processes, sandbox
+from course_grader.judge import judge, seed
+from course_grader.sandbox import Limits, LostError, Sandbox, Session, UnavailableError, best_kind
+from tests.hostile import HONEST
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
+boxed = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
+LIMITS = Limits(cell_seconds=30, call_seconds=30, seconds=120)
+KINDS = [
+    pytest.param("private", marks=pytest.mark.skipif(best_kind() != "private", reason="no namespaces in namespaces")),
+    pytest.param("alone", marks=boxed),
+    "bare",
+]
+
+
+def ready(session: Session) -> Session:
+    while "ready" not in session.receive(LIMITS.cell_seconds):
+        pass
+    return session
+
+
+def asked(session: Session, name: str) -> Any:
+    session.tell({"exercise": name})
+    answer = session.ask({"arguments": []})["answer"]
+    session.finish()
+    return answer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_runs_honest_work_and_starts_again_after_a_death(kind: str) -> None:
+    seeds = partial(seed, b"secret", "somebody", attempt=1)
+    cells = ["open('notes.txt', 'w').write('a file of my own')", *HONEST.values()]
+    deadly = "import os\ndef rotate(x, positions, theta=10000.0): os._exit(1)"
+    with Sandbox(LIMITS, kind=kind) as box:
+        for extra in ((), (deadly,)):
+            marks = judge(box, [*cells, *extra], "hw1_mla", lambda name: seeds(exercise=name))
+            points = {mark.exercise: mark.points for mark in marks if mark.points}
+            assert points == {"kv_cache_elements": 2, "attention_flops": 3}
+            assert [mark.exercise for mark in marks if mark.stopped] == (["rotate"] if extra else [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_behind(kind: str) -> None:
+    child = "import os, time\nif os.fork() == 0:\n    time.sleep(1000)\ndef folder(): return os.getcwd()"
+    with Sandbox(LIMITS, kind=kind) as box:
+        session = ready(box.open([(0, child)]))
+        folder, started = asked(session, "folder"), processes.tree(session.process)
+        assert len(started) >= 2
+        session.close()
+    deadline = time.monotonic() + 30
+    while any(map(alive, started)):
+        assert time.monotonic() < deadline, "a process lives on"
+        time.sleep(0.02)
+    assert folder == "/tmp" or not Path(folder).exists()
+
+
+def alive(process: int) -> bool:
+    """Not so one that has ended and that its new parent has not looked at yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@boxed
+def test_an_environment_below_tmp_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the course was cloned into /tmp."""
+    place = tmp_path / "an environment"
+    place.mkdir()
+    (place / "module.py").write_text("answer = 42")
+    monkeypatch.setattr(sandbox, "SYSTEM", (*sandbox.SYSTEM, str(place)))
+    look = f"""
+import os, sys
+sys.path.append({str(place)!r})
+import module
+open('/tmp/mine', 'w').write('x')
+try:
+    open({str(place / "module.py")!r}, 'w')
+    changed = True
+except OSError:
+    changed = False
+def seen():
+    return [module.answer, changed, *sorted(os.listdir({str(tmp_path)!r}))]
+"""
+    (tmp_path / "beside it").write_text("hidden")
+    with Sandbox(LIMITS) as box:
+        for _ in range(2):  # of two submissions, the second does not see what the first has written
+            session = ready(box.open([(0, look)]))
+            assert asked(session, "seen") == [42, False, "an environment"]
+            session.close()
+
+
+@pytest.mark.parametrize("kind", [best_kind()])
+def test_work_is_measured_from_outside(kind: str) -> None:
+    cell = """
+import time
+x = b""
+def burn():
+    end = time.process_time() + 0.3
+    while time.process_time() < end: pass
+def hold():
+    x = bytearray(100 << 20)
+    x[::4096] = b"x" * len(x[::4096])
+def rest():
+    time.sleep(0.3)
+"""
+    with Sandbox(LIMITS, kind=kind) as box:
+        session = ready(box.open([(0, cell)]))
+        spent = {name: watched(session, name) for name in ("rest", "burn", "hold", "rest")}
+        session.close()
+    assert 0.3 <= spent["burn"][0] < 2
+    assert 95 << 20 <= spent["hold"][1] < 150 << 20
+    assert spent["rest"][0] < 0.2
+    assert spent["rest"][1] < 20 << 20, "the peak of before is forgotten"
+
+
+def watched(session: Session, name: str) -> tuple[float, int]:
+    session.tell({"exercise": name})
+    processes.forget_peak(session.process)
+    seconds, memory = processes.seconds(session.process), processes.peak(session.process)
+    session.ask({"arguments": []})
+    work = processes.seconds(session.process) - seconds, processes.peak(session.process) - memory
+    session.finish()
+    return work
+
+
+def test_a_sandbox_that_does_not_start_is_no_fault_of_the_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    with pytest.raises(UnavailableError, match="'bare' does not start here: could not be started"):
+        judge(Sandbox(LIMITS, kind="bare"), [], "hw1_mla", lambda name: 0)
+
+
+def test_without_bubblewrap_there_is_the_bare_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    assert best_kind.__wrapped__() == "bare"
+
+
+def test_a_worker_that_is_gone_is_told() -> None:
+    with Sandbox(LIMITS, kind="bare") as box:
+        session = box.open([(0, "import os; os._exit(0)")])
+        with pytest.raises(LostError, match="ended its process"):
+            ready(session)
+        session.close()
