@@ -27,6 +27,18 @@ torch.set_num_threads(1)  # the tensors of tests are tiny, and other processes o
 
 collect_ignore = ["notebooks/source", "notebooks/build.py"]
 
+# Files that take longest are run first, so that no process has a long one left when the others are done.
+LONGEST_FIRST = (
+    "test_quality", "test_browser", "06_mini_deepseek", "test_assignments", "05_mtp", "test_exercises",
+    "04_load_balancing", "test_generation", "test_judge", "test_grading", "test_training", "test_checkpoint",
+    "test_boxed", "test_cluster", "test_notebooks", "07_scaling_laws", "test_parity", "test_parametric",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
 def device(request: pytest.FixtureRequest) -> str:

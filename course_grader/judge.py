@@ -136,7 +136,7 @@ class Remote:
         try:
             if self.session is None:
                 session = self._pupil.session()
-                session.tell({"exercise": self.__name__})
+                session.begin(self.__name__)
                 self.session = session
             reply = self.session.ask({"arguments": list(arguments)})
         except LostError as lost:

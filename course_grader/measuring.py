@@ -63,9 +63,13 @@ def _timed(reference: Callable[..., Any], case: Case) -> tuple[Any, float]:
 def _watched(process: Callable[[], int], function: Callable[..., Any], case: Case) -> tuple[Any, Work]:
     processes.hold(process())
     processes.forget_peak(process())
-    seconds, memory = processes.seconds(process()), processes.peak(process())
+    before, memory = processes.seconds(process()), processes.peak(process())
     answer = function(*case.values())
-    return answer, Work(processes.seconds(process()) - seconds, processes.peak(process()) - memory)
+    after = processes.seconds(process())
+    if gone := before.keys() - after.keys():
+        raise RuntimeError(f"{len(gone)} processes have ended, and nobody knows what they did")
+    spent = sum(seconds - before.get(number, 0) for number, seconds in after.items())
+    return answer, Work(spent, processes.peak(process()) - memory)
 
 
 def _handling(case: Case) -> Work:

@@ -55,9 +55,9 @@ def _as_the_user_of(process: int) -> Iterator[None]:
         os.setresgid(*before[0])
 
 
-def seconds(root: int) -> float:
-    """CPU time of them all, of those too that have ended and been waited for."""
-    return sum(_seconds(process) for process in tree(root))
+def seconds(root: int) -> dict[int, float]:
+    """CPU time of each, with that of children that have ended and been waited for."""
+    return {process: _seconds(process) for process in tree(root)}
 
 
 def memory(root: int) -> int:

@@ -185,11 +185,22 @@ class Session:
             if reply.get("id") == self._number:
                 return reply
 
+    def begin(self, exercise: str) -> None:
+        """Starts a process for an exercise."""
+        self._before = set(processes.tree(self.process))
+        self.tell({"exercise": exercise})
+
     def finish(self) -> None:
-        """Ends the process of the exercise at hand."""
+        """Ends the process of the exercise at hand.
+
+        Raises:
+            LostError: it has left others behind, which could answer in place of the next one.
+        """
         self.tell({"end": True})
         while "over" not in self.receive(self._limits.call_seconds):
             pass
+        if set(processes.tree(self.process)) - self._before:
+            raise LostError("left processes behind")
 
     def close(self) -> None:
         """Ends all its processes, those too that would rather not."""

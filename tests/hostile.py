@@ -48,6 +48,13 @@ def in_a_call(body: str, *cells: str) -> Attack:
     return Attack((*cells, TRAP + lines), frozenset(FIRST))
 
 
+def in_the_first_call(body: str, *cells: str) -> Attack:
+    """kv_cache_elements does it, and loses its points; the function asked for last keeps its own."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    return Attack((*cells, "def kv_cache_elements(config):\n" + lines), frozenset({"attention_flops"}))
+
+
+LIBC = "import ctypes, os, signal, time\nlibc = ctypes.CDLL(None)\n"
 FORGED = """
 import os, struct, json
 reply = json.dumps({"dict": [["answer", {"int": "0x1"}], ["id", {"int": "0x2"}], ["changed", {"list": []}]]}).encode()
@@ -161,4 +168,66 @@ ATTACKS: dict[str, Attack] = {
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True: time.sleep(0.1)\n    os._exit(0)"
     ),
     "text that is no Python": in_a_cell("def (", "\tx = 1\n  y", "\x00", "é = 1; 变量 = 2", "%%bash\nrm -rf /"),
-}
+
+    # the process and its like
+    "every descriptor closed": in_a_cell("import os\nos.closerange(3, 4096)"),
+    "every descriptor closed in a call": in_the_first_call("import os\nos.closerange(0, 4096); return 1"),
+    "every descriptor made another": in_the_first_call("import os\nnull = os.open('/dev/null', os.O_RDWR)\nfor fd in range(3, 200):\n    if fd != null: os.dup2(null, fd)\nreturn 1"),
+    "every descriptor made one": in_a_cell("import os\nfor fd in range(3, 32):\n    for other in range(3, 32):\n        try: os.dup2(fd, other)\n        except OSError: pass"),
+    "the channel shut": in_the_first_call("import socket\nfor fd in range(3, 64):\n    try: socket.socket(fileno=fd).shutdown(2)\n    except OSError: pass\nreturn 1"),
+    "the channel read empty": in_the_first_call("import os\nwhile True:\n    for fd in range(3, 64):\n        try: os.read(fd, 1 << 20)\n        except OSError: pass"),
+    "the channel made slow": in_a_cell("import socket\nfor fd in range(3, 64):\n    try:\n        one = socket.socket(fileno=fd); one.setsockopt(1, 7, 1); one.setsockopt(1, 8, 1); one.detach()\n    except OSError: pass"),
+    "itself stopped": in_the_first_call("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"),
+    "its parent stopped": in_the_first_call("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP); return 1"),
+    "all stopped": in_the_first_call("import os, signal\nos.kill(-1, signal.SIGSTOP); return 1"),
+    "its parent traced": in_the_first_call(LIBC + "libc.ptrace(16, os.getppid(), 0, 0); libc.ptrace(0, 0, 0, 0); time.sleep(0.1); return 1"),
+    "its parent's memory": in_the_first_call(LIBC + "class V(ctypes.Structure): _fields_ = [('base', ctypes.c_void_p), ('size', ctypes.c_size_t)]\ndata = ctypes.create_string_buffer(4096)\nmine, theirs = V(ctypes.addressof(data), 4096), V(id(libc) & ~4095, 4096)\nlibc.process_vm_writev(os.getppid(), ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0); return 1"),
+    "a name that reads as numbers": in_a_cell(LIBC + "libc.prctl(15, b') R 1\\n1 1 1 (', 0, 0, 0)"),
+    "not to be looked into": in_a_cell(LIBC + "libc.prctl(4, 0, 0, 0, 0)"),
+    "not to be looked into, and hungry": in_the_first_call(LIBC + "libc.prctl(4, 0, 0, 0, 0)\nx = []\nwhile True: x.append(bytearray(b'x') * (64 << 20))"),
+    "memory of many processes": in_the_first_call("import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (400 << 20)\n        time.sleep(60)\ntime.sleep(60)"),
+    "least wanted": in_a_cell("import os\nos.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"),
+    "limits lowered": ruinous("import resource\nfor name in ('NOFILE', 'AS', 'DATA', 'FSIZE', 'CPU', 'NPROC', 'STACK'):\n    resource.setrlimit(getattr(resource, 'RLIMIT_' + name), (1, 1))"),
+    "another in its place": ruinous("import os\nif os.fork(): os._exit(0)"),
+    "a child goes on, it waits": in_a_cell("import os\nif child := os.fork():\n    os.waitpid(child, 0); os._exit(0)"),
+    "two go on": ruinous("import os\nos.fork()"),
+    "two go on from a call": in_the_first_call("import os\nos.fork(); return 1"),
+    "another program": in_the_first_call("import os\nos.execv('/bin/sh', ['sh', '-c', 'while :; do echo x; done'])"),
+    "another program in a cell": in_a_cell("import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])"),
+    "every signal sent": in_the_first_call("import os\nfor n in range(1, 65):\n    try: os.kill(os.getppid(), n)\n    except OSError: pass\nreturn 1"),
+    "no child waited for": in_a_cell("import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)"),
+    "an alarm that goes on": ruinous("import signal\ndef ring(*a): raise KeyboardInterrupt\nsignal.signal(signal.SIGALRM, ring)\nsignal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)"),
+    "an alarm that kills": ruinous("import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\nsignal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)"),
+    # hooks of Python's
+    "hooks": in_a_cell("import atexit, sys, gc, threading, weakref, os\natexit.register(os._exit, 9)\ndef hook(*a): return hook\nsys.settrace(hook); sys.setprofile(hook); threading.settrace(hook); sys.excepthook = sys.unraisablehook = sys.displayhook = hook\ngc.callbacks.append(hook); sys.addaudithook(lambda *a: None)"),
+    "a trace that changes names": ruinous("import sys\ndef hook(frame, event, what):\n    frame.f_locals.update(answer=7, function=len); return hook\nsys.settrace(hook)"),
+    "an audit that refuses": ruinous("import sys\ndef refuse(*a): raise SystemExit\nsys.addaudithook(refuse)"),
+    "imports hijacked": in_a_cell("import sys, builtins\nclass Finder:\n    def find_spec(self, *a): raise SystemExit\nsys.meta_path[:] = [Finder()]; sys.path[:] = []; sys.modules.clear(); builtins.__import__ = None"),
+    "the worker's own functions": in_a_call("return 1", "import sys\nfor name, module in list(sys.modules.items()):\n    for key, value in list(getattr(module, '__dict__', {}).items()):\n        if key in ('_called', '_answer_calls', 'serve', 'send', 'read', '_packed', '_equal', '_copied'):\n            setattr(module, key, lambda *a, **k: {'answer': 7, 'changed': []})"),
+    "the worker found by its frames": in_a_call("import sys\nframe = sys._getframe()\nwhile frame.f_back:\n    frame = frame.f_back\n    frame.f_globals.update(_called=lambda *a: {'answer': 7}, _equal=lambda *a: True, wire=None)\nreturn 1"),
+    "serialisers patched": in_a_call("return 1", "import pickle, marshal, struct, json, json.encoder, copy, torch, numpy\nfor module in (pickle, marshal, json): module.dumps = module.loads = lambda *a, **k: b''\njson.encoder.JSONEncoder.encode = lambda *a: '{}'\nstruct.pack = lambda *a: b''\ncopy.deepcopy = lambda x, *a: x\ntorch.Tensor.clone = lambda self: self\ntorch.Tensor.numpy = None\nnumpy.array_equal = lambda *a, **k: True"),
+    "threads that change what is answered": in_a_call("import threading\nout = [1]\ndef change():\n    while True: out[0] += 1\nthreading.Thread(target=change, daemon=True).start()\nreturn out"),
+    "inputs of before changed": in_a_call("KEPT.append(config)\nfor old in KEPT: old.clear()\nreturn 1", "KEPT = []"),
+    "time changed": in_a_call("return 1", "import time\ntime.time = time.monotonic = time.perf_counter = time.sleep = lambda *a: 0.0"),
+    "the collector's finds": in_a_call("import gc\nfor x in gc.get_objects():\n    if isinstance(x, dict) and 'expected' in x: return x['expected']\n    if callable(getattr(x, '__code__', None)): return x(config)\nreturn len(gc.get_referrers(config))"),
+    # files
+    "pipes and links in the way": in_a_cell("import os\nfor name in ('in', 'torch.py', 'json', 'matplotlib', '.config'):\n    try: os.mkfifo(f'/tmp/{name}')\n    except OSError: pass\nfor n, target in enumerate(('/', '/proc/self/fd', '/dev/zero', '/tmp/loop', '/etc/shadow')): os.symlink(target, f'/tmp/link{n}')\nos.symlink('/tmp/loop', '/tmp/loop')"),
+    "no /tmp": in_a_cell("import shutil, os\nshutil.rmtree('/tmp', ignore_errors=True); os.chmod('/tmp', 0); os.rmdir('/tmp')"),
+    "many files": in_a_cell("import os\nfor n in range(30_000):\n    try: os.close(os.open(f'/tmp/{n}', os.O_CREAT))\n    except OSError: break"),
+    "a deep folder": in_a_cell("import os\nos.chdir('/tmp')\nfor _ in range(2000):\n    os.mkdir('d' * 200); os.chdir('d' * 200)"),
+    "open files": in_a_cell("kept = []\nwhile True:\n    try: kept.append(open('/dev/null'))\n    except OSError: break", "kept.clear()"),
+    "endless input": in_the_first_call("return len(open('/dev/zero', 'rb').read())"),
+    "no more randomness": in_a_cell("import os\nfor _ in range(100): os.urandom(1 << 20)\nopen('/dev/full', 'w')"),
+    "writes that come late": in_a_cell("import os, time\nif os.fork() == 0:\n    os.setsid()\n    for _ in range(100):\n        time.sleep(0.02)\n        for fd in range(3, 32):\n            try: os.write(fd, b'')\n            except OSError: pass\n    os._exit(0)"),
+    "a child that holds the channel": in_the_first_call("import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(1e6)\nreturn 1"),
+    # what the page may say
+    "a cell that says it is ready": ruinous(FORGED.replace('json.dumps({"dict": [["answer", {"int": "0x1"}], ["id", {"int": "0x2"}], ["changed", {"list": []}]]})', 'json.dumps({"dict": [["ready", True]]})')),
+    "a cell that sends no message": in_a_cell(FORGED.replace('json.dumps({"dict": [["answer", {"int": "0x1"}], ["id", {"int": "0x2"}], ["changed", {"list": []}]]})', 'json.dumps({})')),
+    "a cell that sends noise": in_a_cell("import os\nfor fd in range(3, 64):\n    try: os.write(fd, os.urandom(1000))\n    except OSError: pass"),
+    "a cell that ends what has not begun": ruinous(FORGED.replace('json.dumps({"dict": [["answer", {"int": "0x1"}], ["id", {"int": "0x2"}], ["changed", {"list": []}]]})', 'json.dumps({"dict": [["over", "kv_cache_elements"]]})')),
+    "thousands of cells": in_a_cell(*["x = 1"] * 2500),
+    "a cell of ten million characters": in_a_cell("x = '" + "x" * 10_000_000 + "'", "('" * 3000, "x = " + "[" * 5000, "1" * 5000 + " == 1"),
+    "cells that take long to read": in_a_cell("x = " + "-" * 50_000 + "1", "(" * 150 + ")" * 150, "%" * 100_000, "!" + "{" * 10_000, "f'" + "{" * 4000 + "}" * 4000 + "'"),
+    "half a character": in_a_cell("x = '\ud800'"),
+    "a name for every thing": in_a_cell("for name in dir(__builtins__): globals()[name] = None", "global exec\nclass dict: pass\n__name__ = __file__ = __builtins__ = None"),
+}  # fmt: skip

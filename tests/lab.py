@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from course_grader.stored import QUIET
 from course_lib.doctor import chromium
@@ -83,11 +83,18 @@ def answers(lab: Lab, server: subprocess.Popen[bytes], seconds: float = 60) -> b
 
 
 @contextmanager
-def chromium_page() -> Iterator[Page]:
+def chromium_window() -> Iterator[BrowserContext]:
+    """Opens pages that share one cache, so that JupyterLab's code is loaded once."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)  # Playwright adds --no-sandbox
-        yield browser.new_page(viewport={"width": 1280, "height": 1000})
+        yield browser.new_context(viewport={"width": 1280, "height": 1000})
         browser.close()
+
+
+@contextmanager
+def chromium_page() -> Iterator[Page]:
+    with chromium_window() as window:
+        yield window.new_page()
 
 
 def open_notebook(page: Page, lab: Lab, notebook: Path) -> list[str]:

@@ -129,6 +129,19 @@ def test_hw3_writes_the_same_text_with_its_own_drafts() -> None:
     assert re.findall(r"measured (\S+), your formula (\S+)", said)[0] == ("2.77", "2.77")
 
 
+def test_hw4_runs_its_explorer_on_the_student_and_opens_nothing_before_the_bet() -> None:
+    page = solved("hw4_scaling")
+    assert "Set PLAYED to True when you have bet" in all_printed(page), "running the whole page opens nothing"
+    results = [output for cell in code_cells(page) for output in cell.outputs if output.output_type == "execute_result"]
+    texts = [output.data.get("text/plain", "") for output in results]
+    assert any(text.startswith("ScalingExplorer: run this cell") for text in texts)
+    assert any(text.startswith("BuyAndBet: run this cell") for text in texts)
+    board = next(cell for cell in code_cells(page) if "board_figure(game.shown)" in cell.source)
+    assert any("image/png" in output.get("data", {}) for output in board.outputs)
+    score = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("PLAYED"))
+    assert score > page.cells.index(board), "the game comes before the cell that opens the run"
+
+
 # The release ---------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +182,12 @@ def test_the_release_runs_to_its_end_and_earns_nothing(name: str) -> None:
     assert [cell.source for cell in needy(unsolved(name)) if WAITING not in printed(cell)] == []
     outputs = [output for cell in code_cells(unsolved(name)) for output in cell.outputs]
     assert not any(output.get("name") == "stderr" for output in outputs)
+
+
+def test_the_release_of_hw4_plays_but_does_not_fit() -> None:
+    page = unsolved("hw4_scaling")
+    assert [WAITING in printed(cell) for cell in code_cells(page) if "BuyAndBet(" in cell.source] == [False]
+    assert sum(WAITING in printed(cell) for cell in code_cells(page)) == len(needy(page)) > 10
 
 
 def test_nbgrader_will_find_locked_checks_and_open_solutions(path: Path) -> None:

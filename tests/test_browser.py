@@ -7,14 +7,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from course_grader import release
 from course_lib.exercises import BANK
 from tests.lab import (
     CHROMIUM,
     Lab,
-    chromium_page,
+    chromium_window,
     drawing_widget,
     jupyter_lab,
     open_notebook,
@@ -36,10 +36,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def window() -> Iterator[BrowserContext]:
+    with chromium_window() as window:
+        yield window
+
+
 @pytest.fixture
-def page() -> Iterator[Page]:
-    with chromium_page() as page:
-        yield page
+def page(window: BrowserContext) -> Iterator[Page]:
+    page = window.new_page()
+    yield page
+    page.close()
 
 
 def bar_widths(picture: Locator) -> float:

@@ -10,6 +10,7 @@ from scipy.stats import chi2_contingency
 from course_lib.generation import ACCEPTED, FREE, PLAIN, REPLACED, generate
 from course_lib.model import MiniDeepSeek
 from tests.conftest import tiny_heads, tiny_moe
+from tests.typecheck import shape_checks
 
 
 def model(depths: int, **changes: Any) -> MiniDeepSeek:
@@ -46,8 +47,9 @@ def test_drafts_change_nothing(depths: int, normed: bool, length: int, device: s
     tiny = model(depths, mtp_normed_hidden=normed).to(device)
     prompts = torch.randint(7, (8, length), device=device)
     kinds: Counter[str] = Counter()
-    for prompt, plain in zip(prompts.split(1), generate(tiny, prompts, 12).tokens, strict=True):
-        result = generate(tiny, prompt, 12, speculate=True)
+    for number, plain in enumerate(generate(tiny, prompts, 12).tokens):
+        with shape_checks(number == 0):
+            result = generate(tiny, prompts[number : number + 1], 12, speculate=True)
         assert torch.equal(result.tokens[0], plain)
         assert len(result.origins) == 12 and result.passes <= 12
         kinds.update(result.origins)
@@ -79,9 +81,10 @@ def test_a_verification_of_ones_own() -> None:
 
 def test_a_thousand_prompts_in_batches() -> None:
     tiny = model(2)
-    for prompts in torch.randint(7, (1000, 4)).split(100):
-        result = generate(tiny, prompts, 10, speculate=True)
-        assert torch.equal(result.tokens, generate(tiny, prompts, 10).tokens)
+    for number, prompts in enumerate(torch.randint(7, (1000, 4)).split(100)):
+        with shape_checks(number == 0):
+            result = generate(tiny, prompts, 10, speculate=True)
+            assert torch.equal(result.tokens, generate(tiny, prompts, 10).tokens)
 
 
 def test_drafts_are_those_of_the_modules_on_the_text_so_far() -> None:
@@ -107,12 +110,11 @@ def test_drafts_are_those_of_the_modules_on_the_text_so_far() -> None:
 def test_sampled_drafts_follow_the_model() -> None:
     """Three tokens from many prompts that are the same, with and without drafts: one distribution."""
     tiny, many = model(1), torch.tensor([[3, 1]]).repeat(1_200, 1)
-    plain = generate(tiny, many, 3, temperature=1.3, top_p=0.9, seed=1).tokens
-    drafted = torch.cat([
-        generate(tiny, part, 3, temperature=1.3, top_p=0.9, seed=seed, speculate=True).tokens
-        for seed, part in enumerate(many.split(12))
-    ])  # fmt: skip
-    counts = [Counter(map(tuple, tokens.tolist())) for tokens in (plain, drafted)]
+    plain, parts = generate(tiny, many, 3, temperature=1.3, top_p=0.9, seed=1).tokens, []
+    for seed, part in enumerate(many.split(12)):
+        with shape_checks(seed == 0):
+            parts.append(generate(tiny, part, 3, temperature=1.3, top_p=0.9, seed=seed, speculate=True).tokens)
+    counts = [Counter(map(tuple, tokens.tolist())) for tokens in (plain, torch.cat(parts))]
     common = [each for each in counts[0] if min(c[each] for c in counts) >= 20]
     table = [[c[each] for each in common] for c in counts]
     result: Any = chi2_contingency(table)

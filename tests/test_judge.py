@@ -1,43 +1,65 @@
 """Marks are deserved: by honest work, by known mistakes, and by notebooks that attack whoever marks them."""
 
-import sys
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 import torch
 
-from course_grader.judge import judge, seed
-from course_grader.sandbox import Limits, Sandbox, best_kind
+from course_grader import notebook
+from course_grader.judge import seed
+from course_grader.sandbox import Limits, Sandbox
 from tests.hostile import ATTACKS, HONEST, Attack
+from tests.hostile_files import FILES
+from tests.judged import judged, points
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
-SEEDS = partial(seed, b"secret", "somebody", attempt=1)
+sandboxed = pytest.mark.usefixtures("bubblewrap")
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
     torch.set_num_threads(1)
-    limits = Limits(cell_seconds=3, call_seconds=3, seconds=30, memory=1 << 30)
-    with Sandbox(limits, kind=best_kind()) as box:
+    limits = Limits(cell_seconds=1.5, call_seconds=1.5, seconds=20, memory=1 << 30, processes=16)
+    with Sandbox(limits) as box:
         yield box
 
 
-def points(sandbox: Sandbox, cells: list[str]) -> dict[str, float]:
-    marks = judge(sandbox, cells, "hw1_mla", lambda name: SEEDS(exercise=name))
-    return {mark.exercise: mark.points for mark in marks}
-
-
 DESERVED = {"kv_cache_elements": 2, "attention_flops": 3}
-NOTHING = dict.fromkeys(
-    ["kv_cache_elements", "rotate", "compress", "expanded_attention", "absorbed_attention", "attention_flops"], 0
-)
 
 
+@sandboxed
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_an_attack_gains_and_costs_nothing(attack: Attack, sandbox: Sandbox) -> None:
-    earned = points(sandbox, [*HONEST.values(), *attack.cells])
-    deserved = NOTHING | {name: DESERVED[name] for name in attack.deserves}
-    assert earned == deserved or (not attack.certain and earned == NOTHING)
-    after = points(sandbox, list(HONEST.values()))
-    assert after == NOTHING | DESERVED, "the next student"
+    earned = points(sandbox, [*HONEST.values(), *attack.cells], dict(zip(HONEST, HONEST, strict=True)))
+    deserved = {name: DESERVED[name] if name in attack.deserves else 0 for name in HONEST}
+    if attack.certain:
+        assert earned == deserved
+    assert all(earned[name] in (0, deserved[name]) for name in deserved)
+    with judged(sandbox, [HONEST["kv_cache_elements"]]) as following:
+        assert following.mark("kv_cache_elements").points == 2, "the next student"
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "cells"), FILES.values(), ids=FILES)
+def test_of_a_file_only_its_code_counts(content: bytes, cells: list[str] | None) -> None:
+    try:
+        found = notebook.code_cells(content)
+    except notebook.UnreadableError:
+        found = None
+    assert found == cells or (not cells and not found)
+
+
+# Seeds ---------------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_differ_by_all_that_they_are_drawn_from() -> None:
+    drawn = [
+        seed(secret, student, exercise, attempt)
+        for secret in (b"a", b"b")
+        for student in ("ann", "bob", "an", "\udcff")
+        for exercise in ("rotate", "nrotate")
+        for attempt in (1, 11)
+    ]
+    assert len(set(drawn)) == len(drawn)
+    assert seed(b"a", "ann", "rotate", 1) == drawn[0]

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
-from transformers import DeepseekV3Config, LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
+from transformers.models.llama.configuration_llama import LlamaConfig
 
 from course_lib.config import RopeScaling
 from course_lib.rope import Rotary, frequencies, rotate, score_scale

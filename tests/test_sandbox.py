@@ -15,13 +15,17 @@ from course_grader.sandbox import Limits, LostError, Sandbox, Session, Unavailab
 from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
-boxed = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
+boxed = pytest.mark.usefixtures("bubblewrap")
 LIMITS = Limits(cell_seconds=30, call_seconds=30, seconds=120)
-KINDS = [
-    pytest.param("private", marks=pytest.mark.skipif(best_kind() != "private", reason="no namespaces in namespaces")),
-    pytest.param("alone", marks=boxed),
-    "bare",
-]
+
+
+@pytest.fixture(params=["private", "alone", "bare"])
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param != "bare":
+        request.getfixturevalue("bubblewrap")
+    if request.param == "private" and best_kind() != "private":
+        pytest.skip("no namespaces in namespaces here")
+    return request.param
 
 
 def ready(session: Session) -> Session:
@@ -31,26 +35,23 @@ def ready(session: Session) -> Session:
 
 
 def asked(session: Session, name: str) -> Any:
-    session.tell({"exercise": name})
+    session.begin(name)
     answer = session.ask({"arguments": []})["answer"]
     session.finish()
     return answer
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_runs_honest_work_and_starts_again_after_a_death(kind: str) -> None:
     seeds = partial(seed, b"secret", "somebody", attempt=1)
-    cells = ["open('notes.txt', 'w').write('a file of my own')", *HONEST.values()]
     deadly = "import os\ndef rotate(x, positions, theta=10000.0): os._exit(1)"
+    cells = ["open('notes.txt', 'w').write('a file of my own')", deadly, *HONEST.values()]
     with Sandbox(LIMITS, kind=kind) as box:
-        for extra in ((), (deadly,)):
-            marks = judge(box, [*cells, *extra], "hw1_mla", lambda name: seeds(exercise=name))
-            points = {mark.exercise: mark.points for mark in marks if mark.points}
-            assert points == {"kv_cache_elements": 2, "attention_flops": 3}
-            assert [mark.exercise for mark in marks if mark.stopped] == (["rotate"] if extra else [])
+        marks = judge(box, cells, "hw1_mla", lambda name: seeds(exercise=name))
+    points = {mark.exercise: mark.points for mark in marks if mark.points}
+    assert points == {"kv_cache_elements": 2, "attention_flops": 3}
+    assert [mark.exercise for mark in marks if mark.stopped] == ["rotate"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left_behind(kind: str) -> None:
     child = "import os, time\nif os.fork() == 0:\n    time.sleep(1000)\ndef folder(): return os.getcwd()"
     with Sandbox(LIMITS, kind=kind) as box:
@@ -101,8 +102,8 @@ def seen():
             session.close()
 
 
-@pytest.mark.parametrize("kind", [best_kind()])
-def test_work_is_measured_from_outside(kind: str) -> None:
+@boxed
+def test_work_is_measured_from_outside() -> None:
     cell = """
 import time
 x = b""
@@ -115,7 +116,7 @@ def hold():
 def rest():
     time.sleep(0.3)
 """
-    with Sandbox(LIMITS, kind=kind) as box:
+    with Sandbox(LIMITS) as box:
         session = ready(box.open([(0, cell)]))
         spent = {name: watched(session, name) for name in ("rest", "burn", "hold", "rest")}
         session.close()
@@ -126,11 +127,12 @@ def rest():
 
 
 def watched(session: Session, name: str) -> tuple[float, int]:
-    session.tell({"exercise": name})
+    session.begin(name)
     processes.forget_peak(session.process)
-    seconds, memory = processes.seconds(session.process), processes.peak(session.process)
+    seconds, memory = sum(processes.seconds(session.process).values()), processes.peak(session.process)
     session.ask({"arguments": []})
-    work = processes.seconds(session.process) - seconds, processes.peak(session.process) - memory
+    spent = sum(processes.seconds(session.process).values()) - seconds
+    work = spent, processes.peak(session.process) - memory
     session.finish()
     return work
 

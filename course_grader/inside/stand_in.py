@@ -1,14 +1,30 @@
 """Stands in for the course's package while a notebook is graded: every name imports, and does nothing."""
 
+import dis
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
+
+import numpy as np
+
+OPERATORS = (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"
+)  # fmt: skip
+OTHERS = (
+    "call", "getitem", "enter", "neg", "pos", "abs", "invert", "round", "trunc", "floor", "ceil",
+    "array_ufunc",
+)  # fmt: skip
 
 
 class Nothing:
-    """Takes every call, attribute, index and operator, and gives nothing. It is not equal to anything."""
+    """Takes every call, attribute, index and operator, and gives nothing.
+
+    It agrees with whatever it is compared with, so that an assertion beside the student's definitions holds.
+    """
+
+    __dataclass_fields__: dict[str, Any] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -16,32 +32,33 @@ class Nothing:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         pass
 
-    def _nothing(self, *args: Any, **kwargs: Any) -> "Nothing":
-        return self
-
-    __call__ = __getitem__ = __enter__ = __neg__ = __pos__ = __abs__ = __invert__ = _nothing
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _nothing
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _nothing
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (Nothing,)
 
     def __getattr__(self, name: str) -> "Nothing":
         if name.startswith("__"):  # protocols that others look for: an array, a copy, a rich display
             raise AttributeError(name)
         return self
 
+    @classmethod
+    def __torch_function__(cls, *args: Any, **kwargs: Any) -> "Nothing":
+        return Nothing()
+
     def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __delitem__(self, key: Any) -> None:
         pass
 
     def __exit__(self, *error: object) -> bool:
         return False
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(())
+        """Empty in a loop; where it is unpacked, as many as there are names."""
+        return iter([self] * _names(sys._getframe(1)))
 
     def __len__(self) -> int:
         return 0
-
-    def __bool__(self) -> bool:
-        return False
 
     def __float__(self) -> float:
         return 0.0
@@ -49,22 +66,60 @@ class Nothing:
     def __index__(self) -> int:
         return 0
 
-    def __lt__(self, other: object) -> bool:
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __instancecheck__ = __subclasscheck__ = __eq__
+
+    def __ne__(self, other: object) -> bool:
         return False
 
-    __le__ = __gt__ = __ge__ = __contains__ = __lt__
+    def __hash__(self) -> int:
+        return 0
 
     def __format__(self, spec: str) -> str:
         return "nothing"
 
+    def __fspath__(self) -> str:
+        return "/dev/null"
+
     __str__ = __repr__ = lambda self: "nothing"
+
+
+def _nothing(self: Nothing, *args: Any, **kwargs: Any) -> Nothing:
+    return self
+
+
+for _name in (*OPERATORS, *(f"r{name}" for name in OPERATORS), *OTHERS):
+    setattr(Nothing, f"__{_name}__", _nothing)
+
+
+def _names(frame: FrameType) -> int:
+    """How many names the instruction at hand unpacks to, a star's left out; 0 where it is another instruction."""
+    operation, count = frame.f_code.co_code[frame.f_lasti : frame.f_lasti + 2]
+    return count if dis.opname[operation] in ("UNPACK_SEQUENCE", "UNPACK_EX") else 0
+
+
+class Points(Nothing, float):
+    """What `check` gives: a number, for those who collect it."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return np.zeros(())
+
+
+class Check(Nothing):
+    def __call__(self, *args: Any, **kwargs: Any) -> Points:
+        return Points()
 
 
 class Module(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Nothing()
+        return Check() if name == "check" else Nothing()
 
 
 class Anything:
@@ -78,7 +133,7 @@ class Anything:
         return Module(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__["__all__"] = []
+        module.__dict__["__all__"] = ["BANK", "check", "when_written"] if module.__name__.endswith(".exercises") else []
 
 
 def install() -> None:

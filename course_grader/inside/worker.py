@@ -9,6 +9,7 @@ import ast
 import asyncio
 import builtins
 import ctypes
+import importlib
 import inspect
 import io
 import json
@@ -59,12 +60,11 @@ def main(control: socket.socket, user: int, private: bool) -> None:
 
 
 def _warm() -> None:
+    """What most notebooks import."""
     stand_in.install()
-    with suppress(ImportError):
-        import matplotlib.pyplot as plt
-
-        plt.figure()
-        plt.close()
+    for name in ("ipywidgets", "matplotlib.pyplot", "scipy.optimize", "tqdm.auto"):
+        with suppress(ImportError):
+            importlib.import_module(name)
     torch.set_num_threads(1)
     torch.set_num_threads = torch.set_num_interop_threads = lambda number: None  # where work is measured none may start
     torch.ones(2, 2).matmul(torch.ones(2, 2))

@@ -1,0 +1,42 @@
+"""Work that is right keeps all its points, however odd the notebook around it."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from course_grader import release
+from course_grader.judge import judge
+from course_grader.notebook import code_cells
+from course_grader.sandbox import Limits, Sandbox
+from course_lib.exercises import BANK
+from tests.honest import KINDS, Work
+from tests.judged import SEED, judged
+
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
+
+@pytest.fixture(scope="module")
+def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
+    torch.set_num_threads(1)
+    with Sandbox(Limits(cell_seconds=20, call_seconds=20, seconds=120)) as box:
+        yield box
+
+
+@pytest.mark.parametrize("work", KINDS.values(), ids=KINDS)
+def test_it_earns_everything(work: Work, sandbox: Sandbox) -> None:
+    with judged(sandbox, work.cells) as pupil:
+        lost = {name: mark.message for name in sorted(work.earns) if (mark := pupil.mark(name)).points != mark.of}
+    assert lost == {}
+
+
+@pytest.mark.parametrize("name", BANK)
+def test_the_solved_page_earns_everything(name: str, sandbox: Sandbox) -> None:
+    marks = judge(sandbox, code_cells(release.sources()[name].read_bytes()), name, lambda _: SEED)
+    assert [(m.exercise, m.points, m.message) for m in marks if m.points != m.of] == []
+
+
+@pytest.mark.parametrize("name", BANK)
+def test_the_unsolved_page_earns_nothing(name: str, sandbox: Sandbox) -> None:
+    marks = judge(sandbox, code_cells(release.target(release.sources()[name]).read_bytes()), name, lambda _: SEED)
+    assert {(m.points, m.message) for m in marks} == {(0, "Not written yet.")}
