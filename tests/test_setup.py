@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def test_a_first_run_makes_the_environment_and_a_second_does_not(course: ModuleT
     venv, pip, pytest_command = course.commands
     assert venv[1:3] == ["-m", "venv"]
     assert pip[-4:] == ["-c", "constraints.txt", "-e", ".[lab,test]"]
-    parallel = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
+    parallel = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=loadfile", "--no-loadscope-reorder"]
     assert pytest_command[1:] == ["-m", "pytest", "--nbval", *parallel, "-k", "mla"]
     course.commands.clear()
     assert course.main(["params", "deepseek-v3"]) == 0
