@@ -2,6 +2,7 @@
 
 import statistics
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from course_grader import gradebook, grading, inert, notebook, release
+from course_grader import gradebook, grading, inert, release
 from course_grader.feedback import write_feedback
 from course_grader.grading import Record, Store
-from course_grader.outputs import problems, slug, write_outputs
-from course_grader.sandbox import best_kind
-from course_grader.submissions import Submission, collect
+from course_grader.outputs import problems, write_outputs
+from course_grader.sandbox import UnavailableError, best_kind
+from course_grader.submissions import Submission, collect, left_out
 from course_lib.exercises import BANK
 
 BARE = (
@@ -51,21 +52,32 @@ def grade(order: Order) -> bool:
     Raises:
         ValueError: what is asked for cannot be done, and nothing was; the text says what can be.
     """
-    pages, store = _release(order.assignment), Store(order.out, order.assignment)
-    chosen = _chosen(order, store.records())
-    kind = _kind(order)
-    for record in grading.grade(
-        chosen, store, jobs=order.jobs, cluster=order.cluster, again=order.student is not None, kind=kind
-    ):
-        for where, what in problems(record):
-            tqdm.write(f"{inert.plain(record.student)}, {where}: {what}")
+    pages, submissions, kind = _release(order.assignment), collect(order.submissions, order.assignment), _kind(order)
+    chosen = submissions if order.student is None else [_named(order.student, submissions)]
+    for name in left_out(order.submissions):
+        console.print(Text(f"left out, since it is no notebook: {inert.plain(name)}"), soft_wrap=True)
+    with grading.alone(order.out):
+        return _grade(order, pages, chosen, kind)
+
+
+def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submission], kind: str | None) -> bool:
+    warnings.filterwarnings("ignore", "A worker stopped while")  # joblib replaces one that has grown; all is well
+    store = Store(order.out, order.assignment)
+    if order.student is None and not order.resume:
+        _refuse(store.records(), order)
+    try:
+        for record in grading.grade(
+            chosen, store, jobs=order.jobs, cluster=order.cluster, again=order.student is not None, kind=kind
+        ):
+            for where, what in problems(record):
+                tqdm.write(f"{inert.plain(record.student)}, {where}: {what}")
+    except UnavailableError as error:
+        raise ValueError(f"{error} What is marked is kept: the same command with --resume goes on.") from None
     records, folder = store.records(), order.out / order.assignment
     write_outputs(folder, records)
-    marked = {slug(record): record for record in records}
-    for submission in tqdm(chosen, desc="feedback", unit="page"):
-        record, cells = marked[submission.slug], _cells(submission)
-        write_feedback(folder, record, cells, pages)
-        gradebook.write_notebook(order.out, record, cells, pages)
+    for record in tqdm(records, desc="feedback", unit="page", disable=None):
+        write_feedback(folder, record, pages)
+        gradebook.write_notebook(order.out, record, pages)
     gradebook.write_config(order.out)
     said = ""
     try:
@@ -88,26 +100,23 @@ def _release(assignment: str) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def _chosen(order: Order, kept: Sequence[Record]) -> list[Submission]:
-    """Whom to mark.
+def _named(student: str, submissions: Sequence[Submission]) -> Submission:
+    for each in submissions:
+        if each.student == student:
+            return each
+    near = get_close_matches(student, [each.student for each in submissions])
+    hint = f"; near it: {', '.join(map(inert.plain, near))}" if near else ""
+    raise ValueError(f"there is no submission of {student!r}{hint}")
 
-    Raises:
-        ValueError: there are records already, and it was not said what is to become of them.
-    """
-    submissions = collect(order.submissions, order.assignment)
-    if order.student is not None:
-        if found := [each for each in submissions if each.student == order.student]:
-            return found
-        near = get_close_matches(order.student, [each.student for each in submissions])
-        hint = f"; near it: {', '.join(map(inert.plain, near))}" if near else ""
-        raise ValueError(f"{order.submissions} has no submission of {order.student!r}{hint}")
-    if kept and not order.resume:
+
+def _refuse(kept: Sequence[Record], order: Order) -> None:
+    """Raises where there are records already, and it was not said what is to become of them."""
+    if kept:
         raise ValueError(
             f"{order.out / order.assignment} has {len(kept)} records of {order.assignment} already, and nothing was "
             "done. Add --resume to mark only what is missing or has changed, --student NAME to mark one anew, or take "
             "another --out."
         )
-    return submissions
 
 
 def _kind(order: Order) -> str | None:
@@ -119,13 +128,6 @@ def _kind(order: Order) -> str | None:
             raise ValueError(BARE)
         console.print(Text(BARE, style="bold red"))
     return kind if order.cluster is None or order.require_sandbox else None
-
-
-def _cells(submission: Submission) -> list[str]:
-    try:
-        return notebook.code_cells(submission.path)
-    except notebook.UnreadableError:
-        return []
 
 
 def _report(records: Sequence[Record], folder: Path, elsewhere: int) -> None:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from nbformat import NotebookNode
 from course_grader import inert
 from course_grader.grading import Record, write
 from course_grader.judge import Mark
-from course_grader.outputs import slug
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d9dfe5; --page: #fff; --code: #f5f7f9;
@@ -36,10 +35,10 @@ HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{HASH}'; base-uri 'none'; form-action 'none'"
 
 
-def page(record: Record, cells: Sequence[str], release: NotebookNode) -> str:
-    """HTML of its own, without scripts or anything from elsewhere; `cells` are those of the student's notebook."""
+def page(record: Record, release: NotebookNode) -> str:
+    """HTML of its own, without scripts or anything from elsewhere."""
     title, headings = _title(release), _headings(release)
-    code = inert.answers(cells, [mark.exercise for mark in record.marks])
+    code = inert.answers(record.cells, [mark.exercise for mark in record.marks])
     student, attempt = _text(record.student), f", attempt {record.attempt}" if record.attempt > 1 else ""
     problem = f'<p class="none">{_text(record.problem)}</p>' if record.problem else ""
     sections = "\n".join(_section(mark, headings.get(mark.exercise, ""), code[mark.exercise]) for mark in record.marks)
@@ -68,8 +67,8 @@ def page(record: Record, cells: Sequence[str], release: NotebookNode) -> str:
 """
 
 
-def write_feedback(folder: Path, record: Record, cells: Sequence[str], release: NotebookNode) -> None:
-    write(folder / "feedback" / f"{slug(record)}.html", page(record, cells, release))
+def write_feedback(folder: Path, record: Record, release: NotebookNode) -> None:
+    write(folder / "feedback" / f"{record.slug}.html", page(record, release))
 
 
 def _row(mark: Mark) -> str:

@@ -31,7 +31,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from course_grader import inert
 from course_grader.grading import Record, write
-from course_grader.outputs import slug
 from course_grader.release import ASSIGNMENTS
 from course_grader.stored import digest
 
@@ -62,7 +61,7 @@ class GradebookError(Exception):
 
 def identity(record: Record) -> str:
     """The student's id in the gradebook: the name where it is plain, else a plain one that is this student's alone."""
-    return record.student if PLAIN_ID.fullmatch(record.student) else slug(record).lstrip("-")
+    return record.student if PLAIN_ID.fullmatch(record.student) else record.slug.lstrip("-")
 
 
 def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
@@ -95,13 +94,15 @@ def _enter(gradebook: Gradebook, records: Sequence[Record]) -> None:
     """All in one transaction: nbgrader's own ways make several for each student, each slower than the one before."""
     session, book = gradebook.db, gradebook.find_notebook(records[0].assignment, records[0].assignment)
     cells = {cell.name.removeprefix("check_"): cell.id for cell in book.grade_cells}
+    if unknown := {mark.exercise for record in records for mark in record.marks} - set(cells):
+        raise ValueError(f"the release asks for no {', '.join(sorted(unknown))}")
     books, students = _books(session, book), set(session.scalars(select(Student.id)))
     mine = select(Grade).join(SubmittedNotebook).where(SubmittedNotebook.notebook_id == book.id)
     grades: dict[Any, Any] = {(grade.notebook_id, grade.cell_id): grade for grade in session.scalars(mine)}
     for record in records:
         if (student := identity(record)) not in students:
-            names = {} if student == record.student else {"last_name": _readable(record.student), "first_name": ""}
-            session.add(Student(id=student, **names))
+            # formgrader shows who has no name as "None, None"
+            session.add(Student(id=student, last_name=_readable(record.student), first_name=""))
         if student not in books:
             books[student] = _submit(session, book, student)
         for mark in record.marks:
@@ -171,18 +172,18 @@ def write_config(folder: Path) -> None:
         write(path, CONFIG.format(course=COURSE, **places))
 
 
-def write_notebook(folder: Path, record: Record, cells: Sequence[str], release: NotebookNode) -> None:
+def write_notebook(folder: Path, record: Record, release: NotebookNode) -> None:
     """The notebook where formgrader and nbgrader's feedback look for it, and an empty folder that formgrader counts."""
     name, place = record.assignment, Path(identity(record), record.assignment)
-    text = nbformat.writes(notebook(record, cells, release)) + "\n"
+    text = nbformat.writes(notebook(record, release)) + "\n"
     write(folder / "autograded" / place / f"{name}.ipynb", text)
     (folder / "submitted-and-marked" / place).mkdir(parents=True, exist_ok=True)
 
 
-def notebook(record: Record, cells: Sequence[str], release: NotebookNode) -> NotebookNode:
+def notebook(record: Record, release: NotebookNode) -> NotebookNode:
     """The release with the student's code in its cells and the judge's words below them, and nothing else of the
     student's: no outputs, no Markdown, no metadata."""
-    answers = inert.answers(cells, [mark.exercise for mark in record.marks])
+    answers = inert.answers(record.cells, [mark.exercise for mark in record.marks])
     made, marks = deepcopy(release), {f"check_{mark.exercise}": mark for mark in record.marks}
     made.metadata = NotebookNode({**NO_KERNEL, "language_info": {"name": "python"}})
     for cell in made.cells:
@@ -192,15 +193,15 @@ def notebook(record: Record, cells: Sequence[str], release: NotebookNode) -> Not
         elif mark := marks.get(name):
             said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}\n"
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=said)]
-    made.cells += _further(record, cells, release)
+    made.cells += _further(record, release)
     return made
 
 
-def _further(record: Record, cells: Sequence[str], release: NotebookNode) -> list[NotebookNode]:
+def _further(record: Record, release: NotebookNode) -> list[NotebookNode]:
     """Code of the submission that is neither an answer nor in the release."""
     asked = {"", *(cell.source.strip() for cell in release.cells)}
-    used = {inert.place(cells, mark.exercise) for mark in record.marks}
-    rest = [inert.code(text) for n, text in enumerate(cells) if n not in used and text.strip() not in asked]
+    used = {inert.place(record.cells, mark.exercise) for mark in record.marks}
+    rest = [inert.code(text) for n, text in enumerate(record.cells) if n not in used and text.strip() not in asked]
     if record.problem:
         rest.insert(0, f"# Not marked. {inert.plain(record.problem)}")
     title = [nbformat.v4.new_markdown_cell("## Of the submission, and not in the release", id=digest("further"))]

@@ -4,23 +4,34 @@ import hashlib
 import json
 import os
 import secrets
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from course_grader import judge, notebook
-from course_grader.sandbox import Limits, Sandbox
+from course_grader.sandbox import Limits, Sandbox, UnavailableError
 from course_grader.submissions import Submission
 from course_lib.exercises import BANK
 from course_lib.sweep import backend
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one reading of a notebook's file gave: digest and cells are of the same bytes, even if it changes now."""
+
+    digest: str = ""  # sha256; empty where there is no file that can be read
+    cells: list[str] = field(default_factory=list)
+    problem: str = ""  # why it is no notebook
 
 
 @dataclass(frozen=True)
@@ -30,11 +41,16 @@ class Record:
     student: str
     assignment: str
     attempt: int  # 1 for the first notebook of this student that was marked; another notebook is another attempt
-    digest: str  # sha256 of the notebook
+    digest: str  # of the notebook; empty where there was none, and where it is to be marked again
     sandbox: str
     seconds: float
     marks: list[judge.Mark]
     problem: str = ""  # why the notebook could not be read or run
+    cells: list[str] = field(default_factory=list)  # the code that was marked, for whoever shows it
+
+    @property
+    def slug(self) -> str:
+        return Submission(self.student, Path()).slug
 
     @property
     def points(self) -> float:
@@ -64,8 +80,8 @@ class Store:
         found = [self._read(path) for path in sorted(self.folder.glob("*.json"))]
         return sorted(found, key=lambda record: record.student)
 
-    def keep(self, submission: Submission, record: Record) -> None:
-        write(self.folder / f"{submission.slug}.json", json.dumps(asdict(record), indent=1))
+    def keep(self, record: Record) -> None:
+        write(self.folder / f"{record.slug}.json", json.dumps(asdict(record), indent=1), lasting=True)
 
     def _read(self, path: Path) -> Record:
         try:
@@ -78,81 +94,130 @@ class Store:
         """Made once for a folder of grades; whoever has it can work out the inputs."""
         path = self.folder.parent / "secret"
         if not path.exists():
-            write(path, secrets.token_hex(32), mode=0o600)
+            write(path, secrets.token_hex(32), mode=0o600, lasting=True)
         return bytes.fromhex(path.read_text())
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One run at a time writes to a folder of grades. The kernel lifts the lock when the process ends, however it ends.
+
+    Raises:
+        ValueError: another one is at work there.
+    """
+    import fcntl  # here: Windows, where grading is refused, has none
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another run is at work on {folder}: wait until it ends, or take another --out") from None
+        yield
+
+
 def grade(
-    submissions: list[Submission], store: Store, *, jobs: int = 1, cluster: str | None = None, again: bool = False,
+    submissions: Sequence[Submission], store: Store, *, jobs: int = 1, cluster: str | None = None, again: bool = False,
     limits: Limits | None = None, kind: str | None = None,
 ) -> Iterator[Record]:  # fmt: skip
     """Marks what is not marked yet, `jobs` at a time, and gives each record as it comes; those of before come first.
 
-    A notebook that has changed since is a new attempt, with new inputs; `again` marks all anew.
+    A notebook that has changed since is a new attempt, with new inputs; one that is gone keeps its marks. `again` marks
+    all anew.
     """
     secret, missing = store.secret(), []
     for submission in submissions:
-        before, digest = store[submission], digest_of(submission.path)
-        if before and before.digest == digest and not again:
+        before = store[submission]
+        if before and not again and read(submission.path).digest in ("", before.digest):
             yield before
         else:
-            missing.append((submission, before.attempt + 1 if before else 1, digest))
+            missing.append((submission, before.attempt + 1 if before else 1))
     one = partial(mark, assignment=store.assignment, secret=secret, limits=limits, kind=kind)
-    with backend(cluster if missing else None, one):
-        results: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(one)(*each) for each in missing)
-        bar = tqdm(total=len(missing), desc=store.assignment, unit="notebook", disable=not missing)
-        for submission, record in results:
-            store.keep(submission, record)
-            bar.update()
-            yield record
-        bar.close()
+    # read as they are needed, so that a large class does not fill the memory; workers may be where the files are not
+    work = (delayed(one)(submission.student, attempt, read(submission.path)) for submission, attempt in missing)
+    with (
+        parallel_config("loky", initializer=_leave_with, initargs=(os.getpid(),)),
+        backend(cluster if missing else None, one),
+    ):
+        options: Any = {"batch_size": 1, "return_as": "generator_unordered"}
+        results: Any = Parallel(n_jobs=jobs, **options)(work)
+        with tqdm(total=len(missing), desc=store.assignment, unit="notebook", disable=None if missing else True) as bar:
+            for record in results:
+                store.keep(record)
+                bar.update()
+                yield record
+
+
+def _leave_with(parent: int) -> None:
+    """A worker's start. It ends, and with it its sandbox, when the run is killed: joblib would keep it for minutes.
+    Ctrl-C is the run's to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def read(path: Path) -> Page:
+    digest = ""
+    try:
+        content = notebook.read(path)
+        digest = hashlib.sha256(content).hexdigest()
+        return Page(digest, notebook.code_cells(content))
+    except notebook.UnreadableError as error:
+        return Page(digest, problem=str(error))
 
 
 def mark(
-    submission: Submission, attempt: int, digest: str, *, assignment: str, secret: bytes, limits: Limits | None,
-    kind: str | None,
-) -> tuple[Submission, Record]:  # fmt: skip
-    """One submission, in this process's sandbox. Never raises: a problem is noted, and the next one is marked."""
-    began, problem, box = time.monotonic(), "", _sandbox(limits, kind)
+    student: str, attempt: int, page: Page, *, assignment: str, secret: bytes, limits: Limits | None, kind: str | None
+) -> Record:
+    """One submission, in this thread's sandbox. A problem is noted, and the next one is marked; where the fault may be
+    the judge's own, the record has no digest, and is made again when the run is resumed.
+
+    Raises:
+        UnavailableError: there is no sandbox. That is nobody's mark.
+    """
+    box = _sandbox(limits, kind, threading.get_native_id())
+    began, problem, digest = time.monotonic(), page.problem, page.digest
     marks = [judge.Mark(each.name, 0, each.points, "Not marked.") for each in BANK[assignment].values()]
-    seeds = partial(judge.seed, secret, submission.student, attempt=attempt)
+    seeds = partial(judge.seed, secret, student, attempt=attempt)
     try:
-        cells = notebook.code_cells(submission.path)
-        marks = judge.judge(box, cells, assignment, lambda name: seeds(exercise=name))
-    except notebook.UnreadableError as error:
-        problem = str(error)
+        if not problem:
+            marks = judge.judge(box, page.cells, assignment, lambda name: seeds(exercise=name))
+    except UnavailableError:
+        raise
     except Exception as error:
-        problem = f"It could not be marked: {type(error).__name__} {error}"
+        problem, digest = f"It could not be marked: {type(error).__name__} {error}", ""
         box.close()
     seconds = round(time.monotonic() - began, 2)
-    return submission, Record(submission.student, assignment, attempt, digest, box.kind, seconds, marks, problem)
+    return Record(student, assignment, attempt, digest, box.kind, seconds, marks, problem, page.cells)
 
 
-_SANDBOXES: dict[int, Sandbox] = {}
+@cache
+def _sandbox(limits: Limits | None, kind: str | None, thread: int) -> Sandbox:
+    """Kept warm. A thread has its own: the kernel ends a sandbox with the thread that started it."""
+    torch.set_num_threads(1)
+    return Sandbox(limits, kind=kind, number=thread)
 
 
-def _sandbox(limits: Limits | None, kind: str | None) -> Sandbox:
-    """One for each process, kept warm."""
-    if os.getpid() not in _SANDBOXES:
-        torch.set_num_threads(1)
-        _SANDBOXES[os.getpid()] = Sandbox(limits, kind=kind, number=os.getpid())
-    return _SANDBOXES[os.getpid()]
-
-
-def digest_of(path: Path) -> str:
-    """Of the notebook's bytes; empty where there are none."""
-    with suppress(notebook.UnreadableError):
-        return hashlib.sha256(notebook.content(path)).hexdigest()
-    return ""
-
-
-def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Whole or not at all."""
+def write(path: Path, text: str, mode: int = 0o644, *, lasting: bool = False) -> None:
+    """Whole or not at all; a file that has this text already is left as it is. What cannot be made again is `lasting`:
+    it is on the disk before it has its name, so that not even a power cut leaves a part of it. That takes time.
+    """
+    data = text.encode(errors="replace")
+    with suppress(FileNotFoundError):
+        if path.read_bytes() == data:
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(opened, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with open(opened, "wb") as file:
+        file.write(data)
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
     part.replace(path)

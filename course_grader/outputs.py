@@ -9,15 +9,9 @@ from pathlib import Path
 
 from course_grader.grading import Record, write
 from course_grader.inert import plain
-from course_grader.submissions import Submission
 
 # What a spreadsheet runs when a cell begins with it: at the start, and behind what may separate cells elsewhere.
 FORMULA = re.compile(r"(^|[;,|\t])(\s*)(?=[=+\-@＝＋－＠])")
-
-
-def slug(record: Record) -> str:
-    """A file name that is this student's alone."""
-    return Submission(record.student, Path()).slug
 
 
 def problems(record: Record) -> list[tuple[str, str]]:
@@ -73,4 +67,4 @@ def write_outputs(folder: Path, records: Sequence[Record]) -> None:
     """grades.csv of a class, and gradescope/ of each of its students."""
     write(folder / "grades.csv", table(records))
     for record in records:
-        write(folder / "gradescope" / f"{slug(record)}.json", gradescope(record))
+        write(folder / "gradescope" / f"{record.slug}.json", gradescope(record))

@@ -32,7 +32,7 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
         raise ValueError(f"{folder} is no folder of submissions")
     inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     tree = [Submission(path.name, _notebook(path / assignment)) for path in inside if (path / assignment).is_dir()]
-    flat = [Submission(path.stem, path) for path in inside if path.suffix == ".ipynb" and not path.is_dir()]
+    flat = [Submission(path.stem, path) for path in inside if _is_notebook(path) and not path.is_dir()]
     if twice := {each.student for each in tree} & {each.student for each in flat}:
         raise ValueError(f"{folder} has a folder and a file of {', '.join(sorted(twice))}: keep one")
     if not tree and not flat:
@@ -40,9 +40,18 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
     return sorted(tree + flat, key=lambda each: each.student)
 
 
+def left_out(folder: Path) -> list[str]:
+    """Files beside the submissions that are none, as `ann.zip`: somebody may have meant one of them to be."""
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and not _is_notebook(path))
+
+
+def _is_notebook(path: Path) -> bool:
+    return path.suffix.lower() == ".ipynb" and not path.name.startswith(".")  # as macOS's `._hw1_mla.ipynb`
+
+
 def _notebook(folder: Path) -> Path:
     """Behind a link there may be the solutions, or another student's work: then there is none."""
     if folder.is_symlink() or folder.parent.is_symlink():
         return Path(os.devnull)
-    named, all_of_them = folder / f"{folder.name}.ipynb", sorted(folder.glob("*.ipynb"))
+    named, all_of_them = folder / f"{folder.name}.ipynb", [path for path in folder.iterdir() if _is_notebook(path)]
     return all_of_them[0] if len(all_of_them) == 1 else named

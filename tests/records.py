@@ -30,4 +30,4 @@ def record(student: str, earned: int = 0, message: str = "as it should be.", pro
         Mark(each.name, each.points if number < earned else 0, each.points, f"Case 1 of 4: {message}")
         for number, each in enumerate(BANK[ASSIGNMENT].values())
     ]
-    return Record(student, ASSIGNMENT, 1, "0" * 64, "private", 0.25, marks, problem)
+    return Record(student, ASSIGNMENT, 1, "0" * 64, "private", 0.25, marks, problem, CELLS)

@@ -1,6 +1,5 @@
 """Sweeps on Dask: a real scheduler and two worker processes, of which one is killed; and what a cluster can lack."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,47 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster, get_worker
+from distributed import LocalCluster, get_worker
 from typer.testing import CliRunner
 
 from course_lib import sweep as sweeps
 from course_lib.__main__ import app
 from course_lib.sweep import Row, read, sweep
+from tests.dask_cluster import patiently, two_workers
 
 NUMBERS = range(8)
 
 
-def patiently(ready: Any, seconds: float = 120) -> None:
-    """Waits; this long only where something is broken, or the machine is very busy."""
-    for _ in range(int(seconds / 0.02)):
-        if ready():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"nothing after {seconds} s")
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """As a user starts it, on two ports that are free; workers find this file, and nothing else of the tests."""
-    folder = tmp_path_factory.mktemp("dask")
-    file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    host = ["--host", "127.0.0.1", "--no-dashboard"]
-    places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    quiet: Any = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": places}, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen([*dask, "scheduler", *host, "--port", "0", "--scheduler-file", str(file)], **quiet)]
-    try:
-        patiently(lambda: file.exists() and file.read_text().endswith("}"))
-        scheduler = json.loads(file.read_text())["address"]
-        worker = [*dask, "worker", scheduler, *host, "--nworkers", "2", "--nthreads", "1"]
-        started.append(subprocess.Popen(worker, **quiet))
-        with Client(scheduler, timeout=120) as client:
-            client.wait_for_workers(2, timeout=120)
+    with two_workers(tmp_path_factory.mktemp("dask")) as scheduler:
         yield scheduler
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait()
 
 
 def begun(folder: str) -> Counter[int]:

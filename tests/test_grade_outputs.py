@@ -145,9 +145,8 @@ ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scop
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_on_a_page_acts(name: str) -> None:
-    page = feedback.page(
-        record(name, earned=1, message=EVIL, problem=EVIL), [*CELLS, f"def compress(): {EVIL}"], RELEASE
-    )
+    evil = replace(record(name, earned=1, message=EVIL, problem=EVIL), cells=[*CELLS, f"def compress(): {EVIL}"])
+    page = feedback.page(evil, RELEASE)
     seen = Seen(page)
     assert {tag for tag, _ in seen.tags} == TAGS
     attributes = {(key, value) for _, attributes in seen.tags for key, value in attributes.items()}
@@ -159,7 +158,7 @@ def test_nothing_on_a_page_acts(name: str) -> None:
 
 
 def test_a_page_forbids_scripts_and_allows_its_own_style_only() -> None:
-    page = feedback.page(record("ann"), CELLS, RELEASE)
+    page = feedback.page(record("ann"), RELEASE)
     (policy,) = (a["content"] for tag, a in Seen(page).tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'; ") and "unsafe" not in policy
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
@@ -171,7 +170,7 @@ def test_a_page_forbids_scripts_and_allows_its_own_style_only() -> None:
 
 
 def test_a_page_shows_points_messages_headings_and_the_students_own_code() -> None:
-    page = Seen(feedback.page(replace(record("ann", earned=2, message=EVIL), attempt=2), CELLS, RELEASE))
+    page = Seen(feedback.page(replace(record("ann", earned=2, message=EVIL), attempt=2), RELEASE))
     words = " ".join(page.text)
     assert "hw1: latent attention, built by you" in page.text and "5 of 20 points" in page.text
     assert ", attempt 2" in words and "2. Where a token stands" in page.text and "3 of 3 points" in page.text
@@ -194,7 +193,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Calls:
             if store[each] is None or options["again"]:
                 before = store[each]
                 made = replace(record(each.student, earned=2), attempt=before.attempt + 1 if before else 1)
-                store.keep(each, made)
+                store.keep(made)
             found = store[each]
             assert found is not None
             yield found
@@ -213,10 +212,6 @@ def handed_in(tmp_path: Path) -> Path:
     for name in ("ann", "bob", "Zoë, M."):
         (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 5}))
     return folder
-
-
-def submitted(record: Record) -> Submission:
-    return Submission(record.student, Path())
 
 
 def run(folder: Path, *further: str, assignment: str = ASSIGNMENT) -> tuple[int, str]:
@@ -238,10 +233,10 @@ def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Ca
     assert "3 notebooks: 5.00 of 20 points on average" in text and "sandbox: private (3)" in text
     assert "rotate 3.00 3 3 0" in text and "compress 0.00 3 0 3" in text and "NO SANDBOX" not in text
     out = handed_in.parent / "grades"
-    slugs = [outputs.slug(record(name)) for name in ("ann", "bob", "Zoë, M.")]
+    slugs = [record(name).slug for name in ("ann", "bob", "Zoë, M.")]
     files = contents(out)
     assert set(files) == {
-        "gradebook.db", "nbgrader_config.py", f"{ASSIGNMENT}/grades.csv",
+        ".lock", "gradebook.db", "nbgrader_config.py", f"{ASSIGNMENT}/grades.csv",
         *(f"{ASSIGNMENT}/{kind}" for slug in slugs for kind in
           (f"records/{slug}.json", f"gradescope/{slug}.json", f"feedback/{slug}.html")),
         *(f"autograded/{name}/{ASSIGNMENT}/{ASSIGNMENT}.ipynb" for name in ("ann", "bob", slugs[2])),
@@ -267,11 +262,11 @@ def test_one_student_is_marked_anew(handed_in: Path, marked: Calls) -> None:
     assert code == 0 and marked[1]["students"] == ["bob"] and marked[1]["again"]
     after = contents(handed_in.parent / "grades" / ASSIGNMENT)
     assert {name for name in before if before[name] != after[name]} == {
-        "grades.csv", f"records/{outputs.slug(record('bob'))}.json", f"feedback/{outputs.slug(record('bob'))}.html",
+        "grades.csv", f"records/{record('bob').slug}.json", f"feedback/{record('bob').slug}.html",
     }  # fmt: skip
     assert [row["attempt"] for row in rows(after["grades.csv"].decode())] == ["1", "1", "2"]
     assert "3 notebooks (2 of them marked before, and not in this run)" in text
-    assert run(handed_in, "--student", "Bob")[1].endswith("has no submission of 'Bob'; near it: bob")
+    assert run(handed_in, "--student", "Bob")[1].endswith("there is no submission of 'Bob'; near it: bob")
 
 
 def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, marked: Calls) -> None:
@@ -291,7 +286,7 @@ def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch:
     stuck.marks[1] = replace(stuck.marks[1], message="It took too long. Run it in the notebook.", stopped=True)
     made = [broken, stuck, record("Zoë, M.")]
     store = Store(handed_in.parent / "grades", ASSIGNMENT)
-    monkeypatch.setattr(grading, "grade", lambda *_, **__: [store.keep(submitted(each), each) or each for each in made])
+    monkeypatch.setattr(grading, "grade", lambda *_, **__: [store.keep(each) or each for each in made])
     code, text = run(handed_in)
     assert code == 0
     assert r"ann, notebook: The file has no cells.\x1b[2J[red]" in text

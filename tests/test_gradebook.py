@@ -3,6 +3,7 @@
 import csv
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def export(folder: Path) -> list[dict[str, str]]:
 
 def write(folder: Path, *records: Record) -> None:
     for each in records:
-        gradebook.write_notebook(folder, each, CELLS, RELEASE)
+        gradebook.write_notebook(folder, each, RELEASE)
     gradebook.write_config(folder)
     gradebook.write_gradebook(folder, RELEASE, records)
 
@@ -71,7 +72,7 @@ def test_the_command_line_of_nbgrader_finds_it(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     ExportApp.clear_instance()
     ExportApp.launch_instance(["--to", "export.csv"])
-    assert (tmp_path / "export.csv").read_text().splitlines()[1] == "hw1_mla,,,ann,,,,8.0,0.0,8.0,20.0"
+    assert (tmp_path / "export.csv").read_text().splitlines()[1] == "hw1_mla,,,ann,ann,,,8.0,0.0,8.0,20.0"
 
 
 def test_points_stand_at_the_cells_of_the_release(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_nbgraders_own_autograder_finds_nothing_to_run(tmp_path: Path) -> None:
 
 
 def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
-    made = gradebook.notebook(record("ann", message=EVIL), CELLS, RELEASE)
+    made = gradebook.notebook(record("ann", message=EVIL), RELEASE)
     nbformat.validate(made)
     release = {cell.id: cell for cell in RELEASE.cells}
     for cell in made.cells:
@@ -162,7 +163,7 @@ def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
 
 
 def test_a_notebook_that_was_not_marked_says_so() -> None:
-    made = gradebook.notebook(record("ann", problem=f"No notebook: {EVIL}"), [], RELEASE)
+    made = gradebook.notebook(replace(record("ann", problem=f"No notebook: {EVIL}"), cells=[]), RELEASE)
     assert made.cells[-1].cell_type == "code" and made.cells[-1].source.startswith("# Not marked. No notebook: ")
     assert "\n" not in made.cells[-1].source
 
@@ -198,6 +199,13 @@ def test_a_broken_gradebook_is_told_and_left_alone(tmp_path: Path, content: byte
     with pytest.raises(gradebook.GradebookError, match=r"gradebook.db could not be brought up to date: \w+"):
         write(tmp_path, record("ann"))
     assert (tmp_path / "gradebook.db").read_bytes() == content
+
+
+def test_a_record_of_another_release_is_told(tmp_path: Path) -> None:
+    old = record("ann")
+    old.marks[0] = replace(old.marks[0], exercise="turn")
+    with pytest.raises(gradebook.GradebookError, match="up to date: the release asks for no turn"):
+        gradebook.write_gradebook(tmp_path, RELEASE, [old])
 
 
 def test_a_gradebook_whose_making_fails_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,19 @@
-"""A class: everybody is marked once, whatever was handed in and whenever the run was stopped."""
+"""A class: everybody is marked once, whatever was handed in."""
 
+import hashlib
 import json
-import subprocess
+import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from course_grader import grading, notebook
-from course_grader.grading import Record, Store, grade
-from course_grader.sandbox import best_kind
-from course_grader.submissions import Submission, collect
+from course_grader import grading
+from course_grader.grading import Record, Store, grade, read
+from course_grader.judge import Mark
+from course_grader.sandbox import UnavailableError, best_kind
+from course_grader.submissions import Submission, collect, left_out
 from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
@@ -67,30 +68,60 @@ def test_another_notebook_is_another_attempt_with_other_inputs(tmp_path: Path) -
     assert (third.attempt, third.points) == (3, 5)
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from course_grader.grading import Store, grade
-from course_grader.submissions import collect
-for record in grade(collect(Path(sys.argv[1]), "hw1_mla"), Store(Path(sys.argv[2]), "hw1_mla"), jobs=2):
-    pass
-"""
+def pretend(monkeypatch: pytest.MonkeyPatch, judged: Any) -> None:
+    """Marking without a sandbox: `judged` gets the cells, and gives marks or raises."""
+    monkeypatch.setattr(grading.judge, "judge", lambda box, cells, *_: judged(cells))
 
 
-@sandboxed
-def test_a_run_killed_in_the_middle_goes_on(tmp_path: Path) -> None:
-    students = {f"student {n}": CLASS["all right"] for n in range(12)}
-    submissions, store = handed_in(tmp_path / "in", **students), Store(tmp_path / "out", "hw1_mla")
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "in"), str(tmp_path / "out")])
-    while not store.folder.exists() or len(list(store.folder.glob("*.json"))) < 3:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    before = {path: path.read_bytes() for path in store.folder.glob("*.json")}
-    assert 3 <= len(before) < 12
-    records = list(grade(submissions, store))
-    assert sorted(record.points for record in records) == [5.0] * 12
-    assert {path: path.read_bytes() for path in before} == before, "none of these was marked again"
+def test_a_notebook_that_is_gone_keeps_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda cells: [Mark("rotate", 3, 3, "Right.")])
+    submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
+    before = list(grade(submissions, store, kind="bare"))
+    submissions[0].path.unlink()
+    assert list(grade(submissions, store, kind="bare")) == before and before[0].points == 3
+    submissions[0].path.write_text("{}")
+    (broken,) = grade(submissions, store, kind="bare")
+    assert (broken.attempt, broken.points) == (2, 0), "another one was handed in, and it counts"
+
+
+def test_a_fault_of_the_judges_is_no_mark_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: list[str]) -> list[Mark]:
+        raise RuntimeError("a mistake in the judge")
+
+    pretend(monkeypatch, fails)
+    submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
+    (first,) = grade(submissions, store, kind="bare")
+    assert first.problem == "It could not be marked: RuntimeError a mistake in the judge" and first.points == 0
+    pretend(monkeypatch, lambda cells: [Mark("rotate", 3, 3, "Right.")])
+    (second,) = grade(submissions, store, kind="bare")
+    assert (second.attempt, second.points, second.problem) == (2, 3, "")
+
+
+def test_where_there_is_no_sandbox_nobody_gets_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: list[str]) -> list[Mark]:
+        raise UnavailableError("none here")
+
+    pretend(monkeypatch, fails)
+    submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
+    with pytest.raises(UnavailableError, match="none here"):
+        list(grade(submissions, store, kind="bare"))
+    assert store.records() == []
+
+
+def test_the_code_that_was_marked_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that is written anew meanwhile, digest and code are of the same moment."""
+
+    def meanwhile(cells: list[str]) -> list[Mark]:
+        submissions[0].path.write_text(page("x = 2"))
+        return [Mark(cells[0], 3, 3, "Right.")]
+
+    pretend(monkeypatch, meanwhile)
+    submissions, store = handed_in(tmp_path / "in", ada=page("x = 1")), Store(tmp_path / "out", "hw1_mla")
+    (first,) = grade(submissions, store, kind="bare")
+    assert first.cells == ["x = 1"] and first.marks[0].exercise == "x = 1" and store.records() == [first]
+    assert first.digest == hashlib.sha256(page("x = 1").encode()).hexdigest()
+    (second,) = grade(submissions, store, kind="bare")
+    assert (second.attempt, second.cells) == (2, ["x = 2"])
 
 
 def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +132,18 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(grading.os, "fsync", fails)
     with pytest.raises(OSError, match="disk full"):
-        grading.write(tmp_path / "x.json", "new")
+        grading.write(tmp_path / "x.json", "new", lasting=True)
     assert (tmp_path / "x.json").read_text() == "old"
+
+
+def test_a_file_that_is_right_already_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    grading.write(path, "old")
+    os.utime(path, (1, 1))
+    grading.write(path, "old")
+    assert path.stat().st_mtime == 1
+    grading.write(path, "new\udc80")
+    assert path.read_bytes() == b"new?" and path.stat().st_mtime > 1
 
 
 # What is handed in ---------------------------------------------------------------------------------------------------
@@ -119,6 +160,11 @@ def test_a_tree_and_a_folder_are_read(tmp_path: Path) -> None:
     }, "eve handed in no notebook, and is not forgotten"  # fmt: skip
     with pytest.raises(ValueError, match=r"holds neither STUDENT/hw2_moe/hw2_moe\.ipynb nor STUDENT\.ipynb"):
         collect(tmp_path / "eve", "hw2_moe")
+    (tmp_path / "ann.zip").write_text("")
+    (tmp_path / "ada/hw1_mla/._hw1_mla.ipynb").write_text("")  # as macOS leaves them
+    (tmp_path / "dan.IPYNB").write_text("{}")
+    assert {each.student for each in collect(tmp_path, "hw1_mla")} == {*found, "dan"}
+    assert left_out(tmp_path) == ["ann.zip"]
     (tmp_path / "ada.ipynb").write_text("{}")
     with pytest.raises(ValueError, match="a folder and a file of ada"):
         collect(tmp_path, "hw1_mla")
@@ -147,7 +193,7 @@ CODE = {"cell_type": "code", "source": ["x = 1\n", "y = 2"]}
 )  # fmt: skip
 def test_code_cells_are_found(content: Any, wanted: list[str], tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
-    assert notebook.code_cells(tmp_path / "a.ipynb") == wanted
+    assert read(tmp_path / "a.ipynb").cells == wanted
 
 
 @pytest.mark.parametrize(
@@ -164,10 +210,11 @@ def test_code_cells_are_found(content: Any, wanted: list[str], tmp_path: Path) -
 def test_what_is_no_notebook_is_told(content: bytes | None, reason: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "a.ipynb").write_bytes(content)
-    with pytest.raises(notebook.UnreadableError, match=reason):
-        notebook.code_cells(tmp_path / "a.ipynb")
+    page = read(tmp_path / "a.ipynb")
+    assert reason in page.problem and page.cells == []
+    assert bool(page.digest) == (content is not None), "so that it is not marked again while it stays as it is"
 
 
 def test_bytes_that_are_no_text_cost_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_bytes(b'{"cells": [{"cell_type": "code", "source": "x = \'\xe9\'"}]}')
-    assert notebook.code_cells(tmp_path / "a.ipynb") == ["x = '�'"]
+    assert read(tmp_path / "a.ipynb").cells == ["x = '�'"]

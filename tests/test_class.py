@@ -1,0 +1,170 @@
+"""A class, graded for real from the command line: killed, stopped, twice at once, on a cluster, without a sandbox."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+from rich.console import Console
+from typer.testing import CliRunner
+
+from course_grader import command, grading, judge, processes
+from course_grader.__main__ import app
+from course_grader.sandbox import best_kind
+from tests.dask_cluster import patiently, two_workers
+from tests.hostile import HONEST
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
+sandboxed = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
+SLOWLY = "import time\ntime.sleep(0.3)"  # so that there is a middle to be stopped in
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Twelve students who earn 5 points each."""
+    cells = [{"cell_type": "code", "source": source} for source in [SLOWLY, *HONEST.values()]]
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        (tmp_path / "in" / f"student{number}.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    return tmp_path
+
+
+def arguments(folder: Path, *further: str) -> list[str]:
+    return ["grade", str(folder / "in"), "--assignment", "hw1_mla", "--out", str(folder / "out"), *further]
+
+
+def here(folder: Path, *further: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, arguments(folder, *further), env={"COLUMNS": "400"})
+    return result.exit_code, " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+
+
+def started(folder: Path, *further: str) -> "subprocess.Popen[str]":
+    """With two jobs, and a group of processes of its own, as a shell starts it."""
+    run = [sys.executable, "-m", "course_grader", *arguments(folder, "--jobs", "2", *further)]
+    return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def records(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (folder / "out/hw1_mla/records").glob("*.json")}
+
+
+def alive(process: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def check_everybody(folder: Path) -> None:
+    """Each was marked, once, and got what is due, wherever one looks."""
+    found = [json.loads(text) for text in records(folder).values()]
+    assert sorted(each["student"] for each in found) == sorted(f"student{number}" for number in range(12))
+    assert {each["attempt"] for each in found} == {1}
+    with (folder / "out/hw1_mla/grades.csv").open() as file:
+        assert [row["points"] for row in csv.DictReader(file)] == ["5"] * 12
+    assert len(list((folder / "out/hw1_mla/feedback").glob("*.html"))) == 12
+
+
+@sandboxed
+def test_a_run_that_is_killed_and_one_that_is_stopped_go_on(few: Path) -> None:
+    with started(few) as first:
+        patiently(lambda: len(records(few)) >= 2)
+        code, said = here(few, "--resume")
+        assert code == 2 and "another run is at work on" in said
+        family = processes.tree(first.pid)
+        assert len(family) > 6, "the run, two workers, and their sandboxes"
+        first.kill()
+    kept = records(few)
+    assert 2 <= len(kept) < 12
+    patiently(lambda: not any(map(alive, family)), seconds=20)
+    with started(few, "--resume") as second:
+        patiently(lambda: len(records(few)) >= len(kept) + 2)
+        os.killpg(second.pid, signal.SIGINT)  # Ctrl-C
+        said, _ = second.communicate()
+    assert second.returncode == 130 and said.strip().splitlines()[-1].startswith("Stopped. What is marked is kept:")
+    assert "Traceback" not in said
+    assert len(kept) + 2 <= len(records(few)) < 12
+    kept |= records(few)
+    code, said = here(few, "--resume", "--jobs", "1")
+    assert code == 0 and "12 notebooks: 5.00 of 20 points on average" in said
+    check_everybody(few)
+    assert {path: path.read_bytes() for path in kept} == kept, "nobody was marked again"
+
+
+@sandboxed
+def test_on_a_cluster_that_loses_a_worker_everybody_is_marked(
+    few: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def kill_one(address: str) -> None:
+        patiently(lambda: len(records(few)) >= 2)
+        with Client(address) as client:
+            workers: Any = client.run(os.getpid)
+        families.extend(map(processes.tree, workers.values()))
+        os.kill(families[0][0], signal.SIGKILL)
+
+    families: list[list[int]] = []
+    with two_workers(tmp_path_factory.mktemp("dask")) as address:
+        killer = threading.Thread(target=kill_one, args=[address])
+        killer.start()
+        code, said = here(few, "--cluster", address)
+        killer.join()
+        assert code == 0 and f"sandbox: {best_kind()} (12)" in said
+        check_everybody(few)
+        assert len(families) == 2 and all(len(family) > 1 for family in families), "a sandbox in each worker"
+        patiently(lambda: not any(map(alive, families[0])), seconds=20)
+
+
+def at_once(number: int, task: Callable[[], Any]) -> list[Any]:
+    """What a task gives in so many threads that are all there at the same time."""
+    found, together = [], threading.Barrier(number)
+
+    def one() -> None:
+        together.wait()
+        found.append(task())
+        together.wait()
+
+    threads = [threading.Thread(target=one) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_threads_share_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes: list[object] = []
+    monkeypatch.setattr(judge, "judge", lambda box, *_: boxes.append(box) or [])
+    options: Any = {"assignment": "hw1_mla", "secret": b"", "limits": None, "kind": "bare"}
+    at_once(3, lambda: [grading.mark("ann", 1, grading.Page("0"), **options) for _ in range(2)])
+    assert len(boxes) == 6 and len(set(map(id, boxes))) == 3
+
+
+@pytest.fixture
+def without_bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    best_kind.cache_clear()
+    yield
+    best_kind.cache_clear()
+
+
+@pytest.mark.usefixtures("without_bubblewrap")
+def test_without_bubblewrap_it_refuses_or_warns_in_red(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "console", Console(force_terminal=True, color_system="standard", highlight=False))
+    monkeypatch.setattr("nbgrader.api.get_alembic_version", lambda: "")  # a program, and seconds
+    code, said = here(few, "--require-sandbox")
+    assert code == 2 and "NO SANDBOX" in said and not (few / "out").exists()
+    for number in range(2, 12):
+        (few / "in" / f"student{number}.ipynb").unlink()
+    code, said = here(few, "--jobs", "1")
+    assert code == 0 and said.startswith("\x1b[1;31mNO SANDBOX") and "2 of these were marked without one" in said
+    found = [json.loads(text) for text in records(few).values()]
+    assert [(each["sandbox"], sum(mark["points"] for mark in each["marks"])) for each in found] == [("bare", 5)] * 2
