@@ -60,9 +60,15 @@ def seconds(root: int) -> dict[int, float]:
     return {process: _seconds(process) for process in tree(root)}
 
 
-def memory(root: int) -> int:
-    """Bytes in use by them all; a page that several share counts in parts."""
-    return sum(_field(process, "smaps_rollup", "Pss:") for process in tree(root))
+def uses_more(root: int, most: int) -> bool:
+    """Whether all of them together use more than so many bytes; a page that several share counts in parts.
+
+    The kernel takes long to count parts, and is asked only where whole pages are too many.
+    """
+    family = tree(root)
+    if sum(_field(process, "status", "VmRSS:") for process in family) <= most:
+        return False
+    return sum(_field(process, "smaps_rollup", "Pss:") for process in family) > most
 
 
 def peak(root: int) -> int:

@@ -227,7 +227,7 @@ class Session:
                 if not part:
                     raise LostError("ended its process")
                 data += part
-            elif processes.memory(self.process) > self._limits.memory:
+            elif processes.uses_more(self.process, self._limits.memory):
                 raise LostError(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
         return bytes(data)
 
