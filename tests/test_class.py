@@ -24,7 +24,7 @@ from tests.dask_cluster import patiently, two_workers
 from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
-sandboxed = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
+sandboxed = pytest.mark.usefixtures("bubblewrap")
 SLOWLY = "import time\ntime.sleep(0.3)"  # so that there is a middle to be stopped in
 
 

@@ -12,12 +12,12 @@ import pytest
 from course_grader import grading
 from course_grader.grading import Record, Store, grade, read
 from course_grader.judge import Mark
-from course_grader.sandbox import UnavailableError, best_kind
+from course_grader.sandbox import UnavailableError
 from course_grader.submissions import Submission, collect, left_out
 from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
-sandboxed = pytest.mark.skipif(sys.platform != "linux" or best_kind() == "bare", reason="needs bubblewrap")
+sandboxed = pytest.mark.usefixtures("bubblewrap")
 
 
 def page(*cells: str) -> str:
