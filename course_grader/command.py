@@ -54,8 +54,8 @@ def grade(order: Order) -> bool:
     """
     pages, submissions, kind = _release(order.assignment), collect(order.submissions, order.assignment), _kind(order)
     chosen = submissions if order.student is None else [_named(order.student, submissions)]
-    for name in left_out(order.submissions):
-        console.print(Text(f"left out, since it is no notebook: {inert.plain(name)}"), soft_wrap=True)
+    for name in left_out(order.submissions, order.assignment):
+        console.print(Text(f"left out, no submission of {order.assignment}: {inert.plain(name)}"), soft_wrap=True)
     with grading.alone(order.out):
         return _grade(order, pages, chosen, kind)
 

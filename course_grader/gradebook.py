@@ -35,6 +35,7 @@ from course_grader.release import ASSIGNMENTS
 from course_grader.stored import digest
 
 COURSE = "deepseek"
+MOST_SHOWN = 200  # cells beside the answers
 # nbgrader writes ids into folders, web pages and lines of a CSV without quoting them
 PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{8,}$)\w[\w.@-]{0,59}")  # and not what may be the slug of another student
 # Nobody can run a cell by accident of a kernel that is not there.
@@ -204,6 +205,8 @@ def _further(record: Record, release: NotebookNode) -> list[NotebookNode]:
     rest = [inert.code(text) for n, text in enumerate(record.cells) if n not in used and text.strip() not in asked]
     if record.problem:
         rest.insert(0, f"# Not marked. {inert.plain(record.problem)}")
+    if len(rest) > MOST_SHOWN:
+        rest[MOST_SHOWN:] = [f"# and {len(rest) - MOST_SHOWN:,} cells more"]
     title = [nbformat.v4.new_markdown_cell("## Of the submission, and not in the release", id=digest("further"))]
     return title * bool(rest) + [
         nbformat.v4.new_code_cell(text, id=digest(f"further {number}")) for number, text in enumerate(rest)

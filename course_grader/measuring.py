@@ -62,14 +62,14 @@ def _timed(reference: Callable[..., Any], case: Case) -> tuple[Any, float]:
 
 def _watched(process: Callable[[], int], function: Callable[..., Any], case: Case) -> tuple[Any, Work]:
     processes.hold(process())
-    processes.forget_peak(process())
-    before, memory = processes.seconds(process()), processes.peak(process())
+    processes.forget_peaks(process())
+    before, memory = processes.seconds(process()), processes.peaks(process())
     answer = function(*case.values())
-    after = processes.seconds(process())
+    after, peaks = processes.seconds(process()), processes.peaks(process())
     if gone := before.keys() - after.keys():
         raise RuntimeError(f"{len(gone)} processes have ended, and nobody knows what they did")
-    spent = sum(seconds - before.get(number, 0) for number, seconds in after.items())
-    return answer, Work(spent, processes.peak(process()) - memory)
+    spent = sum(max(0, after[number] - before.get(number, 0)) for number in after)
+    return answer, Work(spent, max(peaks[number] - memory.get(number, 0) for number in peaks))
 
 
 def _handling(case: Case) -> Work:

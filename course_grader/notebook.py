@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 20 << 20
+MOST_BYTES, MOST_CELLS, MOST_CODE = 20 << 20, 5_000, 10 << 20
 
 
 class UnreadableError(ValueError):
@@ -17,14 +17,20 @@ def code_cells(content: bytes) -> list[str]:
     """In order; of nbformat 3 or 4, and of whatever else looks like either.
 
     Raises:
-        UnreadableError: no notebook, or one without cells.
+        UnreadableError: no notebook, one without cells, or one with far too many.
     """
     text = content.decode("utf-8-sig", errors="replace")
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise UnreadableError("The file is no notebook: its text is no JSON. Was the upload cut short?") from None
-    return [_source(cell) for cell in _cells(notebook) if _is_code(cell)]
+    sources = [_source(cell) for cell in _cells(notebook) if _is_code(cell)]
+    if len(sources) > MOST_CELLS or sum(map(len, sources)) > MOST_CODE:
+        raise UnreadableError(
+            f"The notebook has {len(sources):,} code cells with {sum(map(len, sources)):,} characters; up to "
+            f"{MOST_CELLS:,} with {MOST_CODE:,} are run."
+        )
+    return sources
 
 
 def read(path: Path) -> bytes:

@@ -30,11 +30,14 @@ def end(root: int) -> None:
 def hold(root: int) -> None:
     """From now on they can start neither processes nor threads: a child that nobody waits for ends uncounted."""
     held: set[int] = set()
-    while new := set(tree(root)) - held:
+    for _ in range(100):
+        if not (new := set(tree(root)) - held):
+            return
         for process in new:
             with suppress(ProcessLookupError, FileNotFoundError), _as_the_user_of(process):
                 resource.prlimit(process, resource.RLIMIT_NPROC, (0, 0))
         held |= new
+    raise RuntimeError("it starts processes faster than they can be held")
 
 
 @contextmanager
@@ -71,12 +74,12 @@ def uses_more(root: int, most: int) -> bool:
     return sum(_field(process, "smaps_rollup", "Pss:") for process in family) > most
 
 
-def peak(root: int) -> int:
-    """The most that any one of them has used since it began, or since `forget_peak`, in bytes."""
-    return max(_field(process, "status", "VmHWM:") for process in tree(root))
+def peaks(root: int) -> dict[int, int]:
+    """The most that each has used since it began, or since `forget_peaks`, in bytes."""
+    return {process: _field(process, "status", "VmHWM:") for process in tree(root)}
 
 
-def forget_peak(root: int) -> None:
+def forget_peaks(root: int) -> None:
     for process in tree(root):
         with suppress(OSError):
             Path(f"/proc/{process}/clear_refs").write_text("5")
@@ -84,8 +87,8 @@ def forget_peak(root: int) -> None:
 
 def _children(process: int) -> list[int]:
     found = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
+    for task in _threads(process):
+        with suppress(OSError):
             found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
@@ -93,12 +96,25 @@ def _children(process: int) -> list[int]:
 def _seconds(process: int) -> float:
     """To the nanosecond for its threads of now; in ticks, with threads and children that have ended."""
     now, ever = 0.0, 0.0
-    with suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
+    for task in _threads(process):
+        with suppress(OSError):  # it ends as we look, and counts in `ever`
             now += int((task / "schedstat").read_text().split()[0]) / 1e9
+    with suppress(OSError):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         ever = sum(int(field) for field in fields[11:15]) / TICKS
     return max(now, ever)
+
+
+def memory_left() -> float:
+    """The part of the machine's memory that is free or could be freed."""
+    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(sizes["MemAvailable"].split()[0]) / int(sizes["MemTotal"].split()[0])
+
+
+def _threads(process: int) -> list[Path]:
+    with suppress(OSError):
+        return [Path(f"/proc/{process}/task/{number}") for number in os.listdir(f"/proc/{process}/task")]
+    return []
 
 
 def _field(process: int, file: str, name: str) -> int:

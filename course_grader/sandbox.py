@@ -28,7 +28,8 @@ from course_grader.inside import wire
 
 INSIDE = Path(__file__).parent / "inside"
 FIRST_USER = 61_000  # whom a sandbox that root starts becomes, plus a number of its own
-START_SECONDS = 120
+START_SECONDS, WATCH_SECONDS = 120, 0.1
+LEAST_LEFT = 0.03  # of the machine's memory
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 CREDENTIALS = struct.Struct("3i")
 
@@ -109,10 +110,10 @@ class Sandbox:
             socket.send_fds(self._control, [b"+"], [theirs.fileno()])
         root = None if self.kind == "private" else self._process.pid
         ends = ends or time.monotonic() + self.limits.seconds
-        session = Session(ours, self.limits, root, ends)
+        session, text = Session(ours, self.limits, root, ends), json.dumps(cells, ensure_ascii=False)
         try:
             session.tell({"limits": self.limits.of_process(self.kind)})
-            session.tell({"cells": np.frombuffer(json.dumps(cells).encode(), np.uint8)})
+            session.tell({"cells": np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)})
         except LostError:
             session.close()
             raise
@@ -125,7 +126,8 @@ class Sandbox:
             processes.end(self._process.pid)
             self._process.wait()
         if self._folder is not None:
-            self._folder.cleanup()
+            with suppress(RecursionError):  # folders in folders in folders
+                self._folder.cleanup()
         self._process = self._control = self._folder = None
 
     def _start(self) -> None:
@@ -154,6 +156,7 @@ class Session:
 
     def __init__(self, channel: socket.socket, limits: Limits, root: int | None, ends: float) -> None:
         self._channel, self._limits, self._number, self._ends = channel, limits, 0, ends
+        self._looked = time.monotonic()
         sender = self._sender()
         self.process = root or sender
 
@@ -219,7 +222,8 @@ class Session:
         while len(data) < size:
             if time.monotonic() > ends:
                 raise LostError("took too long")
-            if select.select([self._channel], [], [], 0.1)[0]:
+            self._watch_memory()
+            if select.select([self._channel], [], [], WATCH_SECONDS)[0]:
                 try:
                     part = self._channel.recv(min(size - len(data), 1 << 20))
                 except OSError:
@@ -227,9 +231,17 @@ class Session:
                 if not part:
                     raise LostError("ended its process")
                 data += part
-            elif processes.uses_more(self.process, self._limits.memory):
-                raise LostError(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
         return bytes(data)
+
+    def _watch_memory(self) -> None:
+        """By the clock: bytes that drip in must not keep it from being looked at."""
+        if (now := time.monotonic()) < self._looked + WATCH_SECONDS:
+            return
+        self._looked = now
+        if processes.uses_more(self.process, self._limits.memory):
+            raise LostError(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
+        if processes.memory_left() < LEAST_LEFT:  # what belongs to no process, such as a file in memory
+            raise LostError("left the machine without memory")
 
 
 @cache

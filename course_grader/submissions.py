@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +34,20 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
     inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     tree = [Submission(path.name, _notebook(path / assignment)) for path in inside if (path / assignment).is_dir()]
     flat = [Submission(path.stem, path) for path in inside if _is_notebook(path) and not path.is_dir()]
-    if twice := {each.student for each in tree} & {each.student for each in flat}:
-        raise ValueError(f"{folder} has a folder and a file of {', '.join(sorted(twice))}: keep one")
+    if twice := [name for name, times in Counter(each.student for each in tree + flat).items() if times > 1]:
+        raise ValueError(f"{folder} has more than one submission of {', '.join(sorted(twice))}: keep one")
     if not tree and not flat:
         raise ValueError(f"{folder} holds neither STUDENT/{assignment}/{assignment}.ipynb nor STUDENT.ipynb")
     return sorted(tree + flat, key=lambda each: each.student)
 
 
-def left_out(folder: Path) -> list[str]:
-    """Files beside the submissions that are none, as `ann.zip`: somebody may have meant one of them to be."""
-    return sorted(path.name for path in folder.iterdir() if path.is_file() and not _is_notebook(path))
+def left_out(folder: Path, assignment: str) -> list[str]:
+    """What lies beside the submissions and is none, as `ann.zip` or a folder without the assignment: somebody may have
+    meant it to be one.
+    """
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    files = [path.name for path in inside if not path.is_dir() and not _is_notebook(path)]
+    return sorted(files + [f"{path.name}/" for path in inside if path.is_dir() and not (path / assignment).is_dir()])
 
 
 def _is_notebook(path: Path) -> bool:

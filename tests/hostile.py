@@ -94,6 +94,13 @@ ATTACKS: dict[str, Attack] = {
     "memory": in_a_cell("x = bytearray(1 << 44)"),
     "memory by and by": in_a_call("x = []\nwhile True: x.append(bytearray(b'x') * (64 << 20))"),
     "memory of a tensor": in_a_call("import torch; return torch.ones(1 << 40)"),
+    "text that grows on its way": in_a_cell("x = '" + "\ufffd" * (9 << 20) + "'"),
+    "a drip that hides memory": in_a_call(
+        "import os, socket, struct, time\nfrom threading import Thread\n"
+        "def drip():\n    for fd in range(3, 64):\n        try: os.write(fd, struct.pack('<II', 9999, 0))\n        except OSError: pass\n"
+        "    while True:\n        for fd in range(3, 64):\n            try: os.write(fd, b' ')\n            except OSError: pass\n        time.sleep(0.02)\n"
+        "Thread(target=drip, daemon=True).start()\nx = []\nwhile True: x.append(bytearray(b'x') * (64 << 20))"
+    ),
     "output": in_a_cell("for _ in range(2000): print('x' * 100_000)"),
     "disk": in_a_cell(
         "for n in range(10_000):\n    with open(f'/tmp/{n}', 'wb') as f: f.write(b'x' * (20 << 20))",

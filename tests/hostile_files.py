@@ -53,4 +53,6 @@ FILES: dict[str, tuple[bytes, list[str] | None]] = {  # and the cells that count
     "cells in a dict": (json.dumps({"cells": {"0": HONEST_CELLS[0]}}).encode(), None),
     "cells in a text": (b'{"cells": "code"}', None),
     "worksheets of nothing": (b'{"worksheets": [null, 7, {"cells": 7}, {"cells": [7]}], "nbformat": 3}', []),
+    "text that is none, without end": (b'{"cells": [{"cell_type": "code", "source": "' + b"\xff" * (11 << 20) + b'"}]}', None),
+    "far too many cells": (page(*[cell("1")] * 6_000), None),
 }  # fmt: skip

@@ -164,9 +164,9 @@ def test_a_tree_and_a_folder_are_read(tmp_path: Path) -> None:
     (tmp_path / "ada/hw1_mla/._hw1_mla.ipynb").write_text("")  # as macOS leaves them
     (tmp_path / "dan.IPYNB").write_text("{}")
     assert {each.student for each in collect(tmp_path, "hw1_mla")} == {*found, "dan"}
-    assert left_out(tmp_path) == ["ann.zip"]
+    assert left_out(tmp_path, "hw1_mla") == ["ann.zip"]
     (tmp_path / "ada.ipynb").write_text("{}")
-    with pytest.raises(ValueError, match="a folder and a file of ada"):
+    with pytest.raises(ValueError, match="more than one submission of ada"):
         collect(tmp_path, "hw1_mla")
 
 

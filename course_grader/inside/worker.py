@@ -5,13 +5,9 @@ where the kernel allows that; for each exercise that one starts a third, so that
 for that exercise only.
 """
 
-import ast
-import asyncio
 import builtins
 import ctypes
 import importlib
-import inspect
-import io
 import json
 import os
 import re
@@ -19,7 +15,6 @@ import resource
 import signal
 import socket
 import sys
-import types
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -28,11 +23,10 @@ import numpy as np
 import stand_in
 import torch
 import wire
-from IPython.core.inputtransformer2 import TransformerManager
+from notebook_cells import Notebook
 
 NEW_NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000  # mounts, IPC, users, processes
 NO_SETUID_NO_DEVICES, BIND_ALL = 2 | 4, 0x1000 | 0x4000
-AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITY_VERSION_3 = 4, 24, 38, 0x20080522
 
 
@@ -65,6 +59,9 @@ def _warm() -> None:
     for name in ("ipywidgets", "matplotlib.pyplot", "scipy.optimize", "tqdm.auto"):
         with suppress(ImportError):
             importlib.import_module(name)
+    with suppress(ImportError):
+        # another backend may want a screen
+        importlib.import_module("matplotlib").__dict__["use"] = lambda *args, **kwargs: None
     torch.set_num_threads(1)
     torch.set_num_threads = torch.set_num_interop_threads = lambda number: None  # where work is measured none may start
     torch.ones(2, 2).matmul(torch.ones(2, 2))
@@ -81,10 +78,18 @@ def _enclosed(channel: socket.socket, private: bool) -> None:
     os.setsid()
     channel.sendall(b"!")  # the kernel adds who sent it
     with suppress(OSError, wire.GarbledError):
-        limits, cells = _receive(channel)["limits"], json.loads(_receive(channel)["cells"].tobytes())
+        limits, cells = _receive(channel)["limits"], _receive(channel)["cells"].tobytes()
         for name, most in limits.items():
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
-        serve(channel, cells)
+            _limit(getattr(resource, f"RLIMIT_{name}"), most)
+        sys.path[0] = ""  # as in Jupyter: a module beside the notebook can be imported
+        serve(channel, json.loads(cells.decode("utf-8", "surrogatepass")))
+
+
+def _limit(which: int, most: int) -> None:
+    """Or to less, where less is allowed here anyway."""
+    hard = resource.getrlimit(which)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (most, most))
 
 
 def _unshare() -> None:
@@ -101,6 +106,7 @@ def _unshare() -> None:
         os.makedirs(place, exist_ok=True)
         _mount(libc, b"/proc/self/fd/%d" % opened, place, None, BIND_ALL, None)
         os.close(opened)
+    _mount(libc, b"tmpfs", b"/dev/shm", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=16m,mode=1777")  # multiprocessing's
     # an empty /proc: the one of the process before would show that process's memory
     _mount(libc, b"tmpfs", b"/proc", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=4k,mode=0555")
     os.chdir("/tmp")
@@ -144,59 +150,14 @@ def serve(channel: socket.socket, cells: list[tuple[int, str]]) -> None:
 
 
 def run_cells(channel: socket.socket, cells: list[tuple[int, str]]) -> dict[str, Any]:
-    """All cells, as a notebook would; an error in one does not stop the next."""
-    notebook = types.ModuleType("__main__")
-    sys.modules["__main__"] = notebook
-    names = notebook.__dict__
-    shell = _Shell(names)
-    names.update(display=shell, get_ipython=shell, exit=shell, quit=shell)
-    sys.stdin = _Keyboard()
+    """All cells; an error in one does not stop the next."""
+    notebook = Notebook()
     for number, source in cells:
         wire.send(channel, {"began": number})
         with suppress(BaseException):
-            _run(source, names)
+            notebook.run(source)
     wire.send(channel, {"ready": True})
-    return names
-
-
-def _run(source: str, names: dict[str, Any]) -> None:
-    """As a notebook runs it: with IPython's magic, and `await` outside of functions."""
-    try:
-        code = compile(source, "cell", "exec", AWAIT)
-    except (SyntaxError, ValueError):
-        code = compile(TransformerManager().transform_cell(source), "cell", "exec", AWAIT)
-    if code.co_flags & inspect.CO_COROUTINE:
-        asyncio.run(eval(code, names))
-    else:
-        exec(code, names)
-
-
-class _Keyboard(io.TextIOBase):
-    """Whoever asks gets an empty line."""
-
-    def readline(self, size: int = -1, /) -> str:
-        return "\n"
-
-
-class _Shell:
-    """Stands for IPython: runs what its magic would only watch, and does nothing with all else."""
-
-    def __init__(self, names: dict[str, Any]) -> None:
-        self._names = names
-
-    def __call__(self, *args: Any, **kwargs: Any) -> "_Shell":
-        return self
-
-    def __getattr__(self, name: str) -> "_Shell":
-        return self
-
-    def run_line_magic(self, name: str, line: str, *args: Any) -> None:
-        if name == "time":
-            _run(line, self._names)
-
-    def run_cell_magic(self, name: str, line: str, body: str) -> None:
-        if name in ("time", "capture"):
-            _run(body, self._names)
+    return notebook.names
 
 
 def _answer_calls(channel: socket.socket, function: Any) -> None:

@@ -1,0 +1,82 @@
+"""Runs cells as a notebook would: with IPython's magic, `await` outside of functions, and sources to look up."""
+
+import __future__
+
+import ast
+import asyncio
+import inspect
+import io
+import linecache
+import sys
+import types
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import IPython
+from IPython.core import getipython
+from IPython.core.inputtransformer2 import TransformerManager
+
+
+class Notebook:
+    """Its names are those of the module `__main__`."""
+
+    def __init__(self) -> None:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        self.names, self._number, self._flags = main.__dict__, 0, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        shell: Any = _Shell(self)
+        self.names.update(display=shell, get_ipython=shell, exit=shell, quit=shell, In=[""], Out={})
+        for module in (IPython, getipython):
+            module.__dict__["get_ipython"] = shell
+        sys.stdin, sys.breakpointhook = _Keyboard(), lambda *args, **kwargs: None
+
+    def run(self, source: str) -> None:
+        self._number += 1
+        place = f"<cell {self._number}>"
+        try:
+            code = compile(source, place, "exec", self._flags)
+        except (SyntaxError, ValueError):
+            source = TransformerManager().transform_cell(source)
+            code = compile(source, place, "exec", self._flags)
+        linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)
+        self._flags |= code.co_flags & __future__.annotations.compiler_flag  # holds for the cells below as well
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(eval(code, self.names))
+        else:
+            exec(code, self.names)
+
+
+class _Keyboard(io.TextIOBase):
+    """Whoever asks gets an empty line."""
+
+    def readline(self, size: int = -1, /) -> str:
+        return "\n"
+
+
+class _Shell:
+    """Stands for IPython: runs what its magic would only watch, keeps files, and does nothing with all else."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self._notebook = notebook
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Shell":
+        return self
+
+    def __getattr__(self, name: str) -> "_Shell":
+        return self
+
+    def run_line_magic(self, name: str, line: str, *args: Any) -> "_Shell":
+        if name == "time":
+            self._notebook.run(line)
+        elif name == "run":
+            with suppress(OSError):
+                self._notebook.run(Path(line.strip().strip("\"'")).read_text(encoding="utf-8"))
+        return self
+
+    def run_cell_magic(self, name: str, line: str, body: str) -> None:
+        if name in ("time", "capture", "prun"):
+            self._notebook.run(body)
+        elif name in ("writefile", "file"):
+            options = line.split()
+            with open(options[-1], "a" if "-a" in options else "w", encoding="utf-8") as file:
+                file.write(body)
