@@ -63,15 +63,15 @@ def seconds(root: int) -> dict[int, float]:
     return {process: _seconds(process) for process in tree(root)}
 
 
-def uses_more(root: int, most: int) -> bool:
-    """Whether all of them together use more than so many bytes; a page that several share counts in parts.
+def memory(root: int) -> int:
+    """Bytes in use by them all; a page that several share counts in parts, which the kernel takes long to count."""
+    return sum(_field(process, "smaps_rollup", "Pss:") for process in tree(root))
 
-    The kernel takes long to count parts, and is asked only where whole pages are too many.
-    """
-    family = tree(root)
-    if sum(_field(process, "status", "VmRSS:") for process in family) <= most:
-        return False
-    return sum(_field(process, "smaps_rollup", "Pss:") for process in family) > most
+
+def uses_more(root: int, most: int) -> bool:
+    """Whether they use more memory than so many bytes; parts are counted only where whole pages are too many."""
+    whole = sum(_field(process, "status", "VmRSS:") for process in tree(root))
+    return whole > most and memory(root) > most
 
 
 def peaks(root: int) -> dict[int, int]:

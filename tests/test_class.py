@@ -25,7 +25,7 @@ from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
 sandboxed = pytest.mark.usefixtures("bubblewrap")
-SLOWLY = "import time\ntime.sleep(0.3)"  # so that there is a middle to be stopped in
+SLOWLY = "import time\ntime.sleep(0.8)"  # so that there is a middle to be stopped in
 
 
 @pytest.fixture
@@ -77,22 +77,22 @@ def check_everybody(folder: Path) -> None:
 @sandboxed
 def test_a_run_that_is_killed_and_one_that_is_stopped_go_on(few: Path) -> None:
     with started(few) as first:
-        patiently(lambda: len(records(few)) >= 2)
+        patiently(lambda: len(records(few)) >= 1)
         code, said = here(few, "--resume")
         assert code == 2 and "another run is at work on" in said
         family = processes.tree(first.pid)
         assert len(family) > 6, "the run, two workers, and their sandboxes"
         first.kill()
     kept = records(few)
-    assert 2 <= len(kept) < 12
+    assert 1 <= len(kept) < 12
     patiently(lambda: not any(map(alive, family)), seconds=20)
     with started(few, "--resume") as second:
-        patiently(lambda: len(records(few)) >= len(kept) + 2)
+        patiently(lambda: len(records(few)) >= len(kept) + 1)
         os.killpg(second.pid, signal.SIGINT)  # Ctrl-C
         said, _ = second.communicate()
     assert second.returncode == 130 and said.strip().splitlines()[-1].startswith("Stopped. What is marked is kept:")
     assert "Traceback" not in said
-    assert len(kept) + 2 <= len(records(few)) < 12
+    assert len(kept) + 1 <= len(records(few)) < 12
     kept |= records(few)
     code, said = here(few, "--resume", "--jobs", "1")
     assert code == 0 and "12 notebooks: 5.00 of 20 points on average" in said
