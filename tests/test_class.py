@@ -48,9 +48,12 @@ def here(folder: Path, *further: str) -> tuple[int, str]:
 
 
 def started(folder: Path, *further: str) -> "subprocess.Popen[str]":
-    """With two jobs, and a group of processes of its own, as a shell starts it."""
+    """With two jobs, and a group of processes of its own, as a shell starts it in the foreground."""
     run = [sys.executable, "-m", "course_grader", *arguments(folder, "--jobs", "2", *further)]
-    return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background may ignore it
+    )  # fmt: skip
 
 
 def records(folder: Path) -> dict[Path, bytes]:
