@@ -111,7 +111,7 @@ def search(root, lines, modules, skipped):
 """
 
 ASKED_TO_SEARCH = """
-CONTROL = "/tmp/a/b"
+CONTROL = os.path.join(os.getcwd(), "control")
 
 def asked(lines, modules, skipped):
     os.makedirs(CONTROL, exist_ok=True)
