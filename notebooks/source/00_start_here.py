@@ -3,9 +3,9 @@
 #
 # *Read: 15 minutes. Runs: seconds on a CPU. Needs: some Python.*
 #
-# In December 2024 DeepSeek, a Chinese company that few had heard of, gave away the weights of its language model V3 and
-# said that the final training run had cost 5.576 million dollars (arXiv:2412.19437, table 1). In January 2025, with the
-# reasoning model R1 built upon it, the world noticed. Much was written in the weeks that followed. Some of it was true.
+# In December 2024 the Chinese company DeepSeek gave away the weights of its language model V3, and said that training
+# it had cost 5.576 million dollars (arXiv:2412.19437, table 1). In January 2025, with the reasoning model R1 built upon
+# it, the world noticed. Much was written in the weeks that followed. Some of it was true.
 #
 # In this course you find out which, by building the parts that make the difference: the attention that remembers little,
 # the experts of which few are awake, the second token predicted ahead, the small runs that foretell the large one. At the
@@ -42,8 +42,9 @@ for finding in examine():
 # %% [markdown]
 # ## A first taste: 671 billion, of which few work
 #
-# The shape of DeepSeek-V3 is public: a `config.json` of a few dozen lines. From those alone every one of its parameters
-# can be counted. **Look at** the share of them that one token uses.
+# The shape of DeepSeek-V3 is public: a `config.json` of a few dozen lines. From those alone every parameter of the model
+# can be counted. (An extra module that predicts further ahead is counted apart; it comes in lesson 05.) **Look at** the
+# share of them that one token uses.
 
 # %%
 from course_lib.accounting import parameters
@@ -55,10 +56,10 @@ print(f"used by one token: {counts.active:,}, {counts.active / counts.total:.1%}
 print(f"without the embedding, of which a token looks up one row: {counts.active_without_embedding:,}")
 
 # %% [markdown]
-# The announcement said 671 billion and 37 billion, and you have just checked it: whether 37.6 or 36.6 stands behind the 37
-# is a matter of what one counts, and lesson 03 sorts it out. The picture sets V3 beside models that were public at the
-# time. **Look at** the gap between pale and dark: a dense model uses all it has for every token, a mixture of experts
-# does not.
+# The announcement said 671 billion and 37 billion, and you have just checked it. The second number depends on what one
+# counts: 36.6 rounds to 37, and 37.6 does not. Lesson 03 sorts it out. The picture sets V3 beside models that were public
+# at the time. **Look at** the gap between pale and dark: a dense model uses all it has for every token, a mixture of
+# experts does not.
 
 # %%
 import matplotlib.pyplot as plt
@@ -100,14 +101,16 @@ for verdict, number in Counter(claim.verdict for claim in claims()).most_common(
 
 # %% [markdown]
 # Two lessons before the first lesson. The figures about DeepSeek itself fare well, since it published them; those about
-# its rivals mostly have no public source. And the most quoted figure of all was right and misread: the 5.6 million
-# dollars are the rental price of the last run alone (arXiv:2412.19437, section 1 says so). Lesson 08 takes it apart.
+# its rivals mostly have no public source. Formulas fare worse than figures: five of the eight contradicted claims misread
+# one and the same formula, which you will meet in lesson 05. And the most quoted figure of all was right and misread: the
+# 5.6 million dollars are the rental price of the last run alone (arXiv:2412.19437, section 1 says so). Lesson 08 takes it
+# apart.
 #
 # ## Summary
 #
 # - DeepSeek-V3 holds 671 billion parameters, and one token uses 37 billion of them; both follow from its config.
 # - A claim can be right, wrong, or beyond checking, and it matters to say which.
-# - Each technique in the announcement has a lesson here, and you will build it.
+# - Latent attention, experts, their balance and the second prediction have a lesson each, and you will build them.
 #
 # ## Three questions
 #

@@ -100,7 +100,7 @@ plt.show()
 # $$q^\top k = q^\top (U \ell) = (U^\top q)^\top \ell .$$
 #
 # So fold $U$ into the query, once, and compare the **folded query** with the latents as they lie in the cache. No key
-# is ever made. Here is the last token's query, all heads at once:
+# is ever made (arXiv:2405.04434, section 2.1.2 and appendix C). Here is the last token's query, all heads at once:
 
 # %%
 q = random(h, n) * n**0.5
@@ -203,8 +203,9 @@ plt.show()
 #
 # ## The way out: a part that turns, and a part that does not
 #
-# Split each query and key in two. The first part, $n$ numbers, is made from the latent and never turned. The second,
-# $r$ numbers, is made from $x$ directly and turned, and it carries the position. The score is the sum of both:
+# Split each key in two. The first part, $n$ numbers, is made from the latent and never turned. The second, $r$ numbers,
+# is made from $x$ directly and turned, and it carries the position. Split each query likewise, into a part that is never
+# turned and one that is. The score is the sum of both:
 #
 # $$q^\top k = q_n^\top U \ell \; + \; (R_i\, q_r)^\top (R_j\, k_r) .$$
 #
@@ -320,7 +321,7 @@ for tokens in (128, 1024, 4096, 32_768):
 # $$\frac1{s^*} = \frac1t + \frac{2c - n - v}{c\,(n + v)} .$$
 #
 # For V3 the last fraction is $768 / 131{,}072 = 3/512$. **Look at** where the lines cross, and that the absorbed form
-# is the steeper one from there on.
+# is the steeper one throughout.
 
 # %%
 from fractions import Fraction
@@ -443,8 +444,8 @@ print(f"MLA saves {1 - kinds:.1%} against that GQA, {1 - cache_width(v2) / mha:.
 # ## What it costs in quality
 #
 # That 512 numbers are enough is no theorem. It is an experiment: DeepSeek trained models with MHA and with MLA and
-# compared them on four benchmarks (arXiv:2405.04434, table 9; percent, higher is better). **Look at** the sign of each
-# difference.
+# compared them on four benchmarks (arXiv:2405.04434, appendix D.2, table 9; percent, higher is better). **Look at** the
+# sign of each difference.
 
 # %%
 benchmarks = ("BBH", "MMLU", "C-Eval", "CMMLU")
@@ -473,7 +474,8 @@ print(f"DeepSeek-V2: MLA {cache_elements(v2):,}, printed 34.6K; with MHA it woul
 
 # %% [markdown]
 # The last number is not the 860.2K of the table: whatever the large MHA model was, it was not V2 with its 128 heads and
-# another attention. One more reason to read the second pair as a hint.
+# another attention. Nor was the large MLA model V2 itself: the same table gives it 247.4B parameters, and V2 has 236B.
+# One more reason to read the second pair as a hint.
 #
 # ## Summary
 #

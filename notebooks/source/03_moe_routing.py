@@ -21,9 +21,9 @@
 # ## Where the parameters are
 #
 # A transformer layer has two parts. Attention lets tokens look at each other; a **feed-forward layer** then works on each
-# token alone. Wider feed-forward layers make better models, and cost more: every parameter is multiplied with every
-# token. Experts undo this "every". Cut the layer into many, and let each token pass through few. **Look at** the two
-# shares.
+# token alone. Wider feed-forward layers tend to make better models, and cost more: every parameter is multiplied with
+# every token. Experts undo this "every". Cut the layer into many, and let each token pass through few. **Look at** the
+# two shares.
 
 # %%
 from course_lib.accounting import parameters
@@ -50,8 +50,8 @@ for name in ("deepseek-llm-67b", "llama-3.1-405b", "mixtral-8x7b", "deepseek-v3"
     print(f"{name:18}{each.total / 1e9:8.1f}B{used / 1e9:8.1f}B{used / each.total:11.0%}{2 * used / 1e9:15.0f}")
 
 # %% [markdown]
-# Work per token follows the parameters *used*; memory follows the parameters *held*. Experts are for those who have memory
-# and lack time. Now to the one decision inside: which experts?
+# Work per token follows the parameters *used*; memory follows the parameters *held*. Experts are for those who have
+# memory and lack time. Now to the one decision inside: which experts?
 #
 # ## Routing by hand
 #
@@ -81,8 +81,9 @@ show("affinities of experts 0 to 5", scores)
 # **Step 2, choice.** The $k$ best experts of each token.
 #
 # **Step 3, gates.** What an expert says is multiplied with its affinity, so that a better fit speaks louder. V3 first
-# makes the chosen affinities sum to 1, and then multiplies them with a constant, 2.5. Without the gate no gradient would
-# ever reach the router: a choice has no slope, a factor has.
+# makes the chosen affinities sum to 1, and then multiplies them with a constant, 2.5 (`routed_scaling_factor` in its
+# config). Without the gate no gradient of the prediction would ever reach the router: a choice has no slope, a factor
+# has.
 
 # %%
 indices = scores.topk(k, dim=1).indices
@@ -176,8 +177,8 @@ print("an expert of width 8 equals the sum of four pieces of width 2")
 # gates. The fine one can do that, and can also mix pieces as each token needs. It pays with a longer list of centroids
 # and with smaller matrix products, which keep a GPU less busy.
 #
-# In V3 the sizes fit together neatly. **Look at** the two widths: each MoE layer costs a token what one of the three dense
-# layers at the start does.
+# In V3 the sizes fit together neatly. **Look at** the two widths: each MoE layer costs a token what one of the three
+# dense layers at the start does.
 
 # %%
 active = v3.num_experts_per_tok + v3.n_shared_experts
@@ -190,11 +191,12 @@ print(f"held: {held} experts, {held * v3.moe_intermediate_size / v3.intermediate
 # ## Shared experts
 #
 # The ninth expert of V3 is not chosen: every token visits it, with a gate of 1. The reason given is common knowledge.
-# Whatever all tokens need, commas and articles and grammar, would have to be learned by each routed expert anew; a
-# **shared expert** learns it once, and the others are free to specialise (arXiv:2401.06066, section 3.2).
+# Whatever all tokens need (grammar, say) would have to be learned by each routed expert anew; a **shared expert** learns
+# it once, and the others are free to specialise (arXiv:2401.06066, section 3.2).
 #
 # The paper put several designs side by side, all trained on 100 billion tokens. These are their losses on the test set of
-# the Pile, a collection of texts; lower is better (tables 1 and 2; sizes in sections 4.2 and 4.3).
+# the Pile, a collection of texts; lower is better (tables 1 and 2; sizes in sections 4.2 and 4.3). The unit is not
+# printed there; a cross-entropy is usually in nats, and we take it so.
 
 # %%
 losses = {
@@ -226,9 +228,9 @@ axes.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# How much of this is the shared expert? The paper took it out of the model above, and let each token visit one more routed
-# expert instead, so that the work stayed the same (section 4.5). And it trained models with 1, 2 and 4 shared experts
-# among 64 (section 4.4).
+# How much of this is the shared expert? The paper took it out of the model above, and let each token visit one more
+# routed expert instead, so that the work stayed the same (section 4.5). And it trained models with 1, 2 and 4 shared
+# experts among 64 (section 4.4).
 
 # %%
 with_shared, without, by_number = 1.808, 2.414, {1: 1.808, 2: 1.806, 4: 1.811}
@@ -245,14 +247,15 @@ print("trained with", ", ".join(f"{number} shared: {loss}" for number, loss in b
 #
 # ## Groups: do not visit every machine
 #
-# 256 experts do not fit on one GPU. V3 was trained with the experts of a layer spread over 64 GPUs in 8 machines
-# (arXiv:2412.19437, section 3.2), and a token must be sent to each machine that holds one of its experts. Links between
-# machines are slow: 50 GB/s, against 160 GB/s inside one (the same section). So the router may not choose freely. It ranks the
-# machines first, keeps the best 4 of 8, **closes** the others, and then chooses 8 experts among the open ones.
+# 654 billion parameters of experts do not fit on one GPU. V3 was trained with the 256 experts of a layer spread over 64
+# GPUs in 8 machines (arXiv:2412.19437, section 3.2), and a token must be sent to each machine that holds one of its
+# experts. Links between machines are slow: 50 GB/s, against 160 GB/s inside one (section 3.2.2). So the router may not
+# choose freely. It ranks the machines first, keeps the best 4 of 8, **closes** the others, and then chooses 8 experts
+# among the open ones.
 #
-# How does one rank a group of experts? In DeepSeek's own code V2 takes its best affinity, V3 the sum of its two best. (V3's
-# report says: of the $k/M$ best, where $M$ machines stay open, section 2.1.2; and 8/4 = 2.) Two groups of three experts, one group open, two experts chosen.
-# **Look at** the rule that is blinded by a single star.
+# How does one rank a group of experts? In DeepSeek's own code V2 takes its best affinity, V3 the sum of its two best.
+# (V3's report says: of the $k/M$ best, where $M$ machines stay open, section 2.1.2; and 8/4 = 2.) Two groups of three
+# experts, one group open, two experts chosen. **Look at** the rule that is blinded by a single star.
 
 # %%
 scores = torch.tensor([[0.90, 0.10, 0.20, 0.60, 0.70, 0.10]])
@@ -282,8 +285,8 @@ for limit in (1, 4, 8):
 
 # %% [markdown]
 # **Look at** the dotted lines. On the right: closing half of the machines costs a token 0.6% of its affinity, since among
-# 128 experts there are almost always 8 good ones. On the left, what is really limited: a free token visits 5.3 machines on
-# average, but some visit all 8, and a network must be built for its bad moments.
+# 128 experts there are almost always 8 good ones. On the left, what is really limited: a free token visits 5.3 machines
+# on average, but some visit all 8, and a network must be built for its bad moments.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 2.8), layout="constrained")
@@ -442,7 +445,8 @@ for name, flops in (("least possible", least), ("our layer", counter.get_total_f
 # ## Count 671B and 37B
 #
 # Now the whole of V3, from its config. Every kind of weight has a size, a number of layers, and a part that one token
-# uses; `accounting.parameters` keeps them by name.
+# uses; `accounting.parameters` keeps them by name. (The module that predicts further ahead, lesson 05, is not among them:
+# the 671B leave it out, too.)
 
 # %%
 from collections import Counter
@@ -476,8 +480,8 @@ panels[0].invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# What "used by a token" means is not settled, and so published numbers do not all mean the same. The embedding is a table in
-# which one row is looked up; the output head is multiplied in full. One may count both, the head only, or neither:
+# What "used by a token" means is not settled, and so published numbers do not all mean the same. The embedding is a table
+# in which one row is looked up; the output head is multiplied in full. One may count both, the head only, or neither:
 
 # %%
 printed = {"deepseek-v3": (671, 37), "deepseek-v2": (236, 21)}
@@ -492,16 +496,18 @@ for name, (total, active) in printed.items():
 # %% [markdown]
 # (Printed in arXiv:2412.19437, abstract; arXiv:2405.04434, abstract and appendix B; arXiv:2401.06066, section 5.1.2.)
 #
-# All four totals are right. **Look at** the last four columns: no single way of counting gives all four "used". V3's 37B
-# and V2's 21B come out with the head, and also with both; V2-Lite's 2.4B only with the head (and cut off, not rounded:
-# 2.45); DeepSeekMoE-16B's 2.8B only with both. When you compare two models, count both yourself, the same way.
+# All four totals are right. **Look at** the last four columns: no single way of counting gives all four "used". V2's 21B
+# comes out with the head, and also with both. V3's 37B comes out with the head; with both it would be 38, if one rounds.
+# (`README_WEIGHTS.md` in the repository of DeepSeek-V3 says 36.7B, and that the embedding is in it, which does not add
+# up.) V2-Lite's 2.4B comes out with the head alone, and cut off, not rounded: 2.45. DeepSeekMoE-16B's 2.8B needs both.
+# When you compare two models, count both yourself, the same way.
 #
 # ## A router to play with
 #
 # The explorer routes one token at a time through a layer of 16 experts in 4 groups, each on a machine of its own. A token
-# gets 4 experts on 2 machines: V3's 8 of 256 on 4 of 8 in small. The tokens are the bytes of a sentence, and their hidden states come from the small model
-# of this course. It is **untrained**: its centroids are random, so that no expert means anything yet. What you see is the
-# rule, and the rule is that of V3.
+# gets 4 experts on 2 machines: V3's 8 of 256 on 4 of 8 in small. The tokens are the bytes of a sentence, and their hidden
+# states come from the small model of this course. It is **untrained**: its centroids are random, so that no expert means
+# anything yet. What you see is the rule, and the rule is that of V3.
 
 # %%
 from course_lib import corpus
@@ -579,7 +585,7 @@ routing_figure(RoutingExplorer(list(sentence), hidden, centroids).routed)
 #
 # ## Assignment
 #
-# [hw2_moe](../assignments/release/hw2_moe/hw2_moe.ipynb) asks you for the pieces of this lesson and the next. `affinities`,
-# `route`, `moe_output` and `parameter_counts` you can write now, and three of the four mistakes above are among those that
-# its checks know by name. The others, `expert_load`, `max_violation`, `update_bias` and `sequence_balance_loss`, are the
-# subject of lesson 04.
+# [hw2_moe](../assignments/release/hw2_moe/hw2_moe.ipynb) asks you for the pieces of this lesson and the next.
+# `affinities`, `route`, `moe_output` and `parameter_counts` you can write now, and three of the four mistakes above are
+# among those that its checks know by name. The others, `expert_load`, `max_violation`, `update_bias` and
+# `sequence_balance_loss`, are the subject of lesson 04.
