@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from course_lib import accounting, mla, rope
 from course_lib.config import published, published_names
 from course_lib.exercises import BANK, Exercise, Misconception, check, when_written
-from course_lib.exercises.comparing import difference
+from course_lib.exercises.comparing import Roughly, difference
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.engine import answer_key
 
@@ -305,6 +305,32 @@ def test_keys_that_a_config_does_not_have_are_told() -> None:
     assert exercise.grade(lambda: 0).message.endswith("takes 0 positional arguments but 1 was given.")
 
 
+def test_what_python_says_is_put_into_plainer_words() -> None:
+    def unset(*arguments: Any) -> Any:
+        raise UnboundLocalError("cannot access local variable 'j' where it is not associated with a value")
+
+    x = torch.ones(2, 3)
+    for fn, advice in (
+        (lambda *a: 2.0 ^ 3, "Python writes a power as **."),  # pyright: ignore[reportOperatorIssue]
+        (lambda *a: math.log(x), "of a tensor, write x.log()"),
+        (lambda *a: 1 if x > 0 else 2, "compare single elements, or use torch.where."),
+        (unset, "set it before."),
+        (lambda *a: x @ x, "is a transpose missing"),
+        (lambda *a: F.cross_entropy(torch.ones(2, 3, 5), torch.ones(2, 3).long()), "vocabulary as the second axis"),
+        (lambda *a: F.cross_entropy(x, torch.ones(3).long()), "one target for each row of logits."),
+    ):
+        message = HW1["rotate"].grade(fn).message
+        assert advice in message.split(" Its inputs: x (2, 3, 5, 8)")[0] and " Its inputs: " in message
+
+
+def test_a_near_miss_is_told_from_another_formula() -> None:
+    exact = torch.arange(1.0, 9.0).double()
+    for near, far in ((exact * (1 + 1e-4), exact * 1.01), (exact[3].item() * (1 - 5e-4), exact[3].item() * 1.002)):
+        right = exact if isinstance(near, Tensor) else exact[3].item()
+        assert "So near a miss" in difference(near, right) and "So near" not in difference(far, right)
+    assert "So near a miss" in difference(1.01, Roughly(1)) and "So near" not in difference(1.03, Roughly(1))
+
+
 @pytest.fixture(params=["meta", "cuda:9"])
 def elsewhere(request: pytest.FixtureRequest) -> Iterator[str]:
     """Tensors are made on a device that is not there, as far as their makers do not say where."""
@@ -375,15 +401,18 @@ def test_check_prints_returns_the_points_and_never_raises(capsys: pytest.Capture
     first, second, third, fourth = capsys.readouterr().out.splitlines()
     assert first.startswith("rotate: ✗ 0 of 3 points. It did not run on case 1 of 3: RuntimeError: oh no.")
     assert second == "rotate: ✓ 3 of 3 points. Right on all 3 cases."
-    assert "There is no exercise '<lambda>'. There are: kv_cache_elements, rotate" in third
-    assert "There is no exercise '3'" in fourth
+    assert third == "✗ There is no exercise '<lambda>'. Its name must be that of an exercise of the page."
+    assert fourth.endswith("by its name and without brackets; this is of type int.")
 
 
 def test_check_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert check("rotate") == check(partial(HW1["rotate"].reference, theta=3.0)) == 0
-    quoted, partly = capsys.readouterr().out.splitlines()
+    wrongs = "rotate", partial(HW1["rotate"].reference, theta=3.0), None, under("rotates", print)
+    assert [check(wrong) for wrong in wrongs] == [0, 0, 0, 0]
+    quoted, partly, nothing, misspelt = capsys.readouterr().out.splitlines()
     assert quoted == "✗ `check` takes the function itself, without quotes: check(rotate)"
     assert partly == "✗ `check` goes by a function's name, and a partial has none: write it with `def`."
+    assert nothing == "✗ `check` takes your function itself, by its name and without brackets; this is None."
+    assert misspelt == "✗ There is no exercise 'rotates'. Did you mean rotate?"
 
 
 def test_a_warning_does_not_reach_stderr_where_nbgrader_takes_all_points(capsys: pytest.CaptureFixture[str]) -> None:

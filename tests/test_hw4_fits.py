@@ -307,7 +307,7 @@ def test_messages_are_short_and_tell_the_mistake() -> None:
         ("isoflop_optimum", lambda n, y: n, "wanted a number, got a tensor of shape (3,)"),
         ("isoflop_optimum", lambda n, y: 10**400, "got inf."),
         ("parametric_loss", lambda t, n, d: [None], "wanted a tensor of shape (5,), got a list."),
-        ("parametric_loss", lambda t, n, d: np.array(["a"]), "wanted a tensor of shape (5,), got a ndarray."),
+        ("parametric_loss", lambda t, n, d: np.array(["a"]), "wanted a tensor of shape (5,), got a NumPy array."),
         ("parametric_loss", lambda t, n, d: law_by_numpy(t, n, d) + 1, "Every number of theta counts"),
         ("huber_objective", lambda *a: None, "got None; is the `return` missing?"),
         ("bootstrap_interval", lambda *a: torch.zeros(3), "wanted 2 values (low, high), got 3 values."),

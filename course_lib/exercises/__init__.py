@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from course_lib.exercises.engine import UNWRITTEN, Case, Exercise, Misconception, Outcome, Structure
@@ -107,10 +108,15 @@ def _graded(fn: object) -> tuple[str, Outcome | None]:
         return f"✗ `check` takes the function itself, without quotes: check({fn})", None
     if callable(fn) and not hasattr(fn, "__name__"):
         return f"✗ `check` goes by a function's name, and a {type(fn).__name__} has none: write it with `def`.", None
-    name = getattr(fn, "__name__", str(fn))
+    if not callable(fn):
+        kind = "None" if fn is None else f"of type {type(fn).__name__}"
+        return f"✗ `check` takes your function itself, by its name and without brackets; this is {kind}.", None
+    name = getattr(fn, "__name__", "")
     known = {name: exercise for assignment in BANK.values() for name, exercise in assignment.items()}
-    if name not in known or not callable(fn):
-        return f"✗ There is no exercise {name!r}. There are: {', '.join(known)}.", None
+    if name not in known:
+        meant = get_close_matches(name, known, 1)
+        told = f"Did you mean {meant[0]}?" if meant else "Its name must be that of an exercise of the page."
+        return f"✗ There is no exercise {name!r}. {told}", None
     try:
         outcome = known[name].grade(fn)
     except Exception as error:  # an answer so odd that it cannot even be compared

@@ -11,12 +11,14 @@ from torch import Tensor
 # relative to the largest expected value; what float32 arithmetic in any order keeps, and what 8 bits do
 TOLERANCE, NARROW_TOLERANCE = 1e-5, 2e-2
 NARROW = (torch.float16, torch.bfloat16)
+NEAR = 1e-3  # a miss so small is rarely one of the formula
+NEARLY = " So near a miss is mostly one of digits: float32, a rounded number, a grid too coarse."
 
 
 class Roughly(float):
     """An expected number that a search finds only so far: one part in a thousand is near enough."""
 
-    tolerance = 1e-3
+    tolerance, near = 1e-3, 2e-2
 
 
 def same(answer: Any, expected: Any) -> bool:
@@ -98,9 +100,10 @@ def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str) -> s
     if not wrong.any():
         return ""
     where = tuple(wrong.nonzero()[0].tolist())
+    nearly = NEARLY if not narrow and _largest(a - e) <= NEAR * _largest(e) and not (a - e).isnan().any() else ""
     return (
         f"{int(wrong.sum())} of {wrong.numel()} values differ, the first at {list(where)}: "
-        f"wanted {e[where].item():.6g}, got {a[where].item():.6g}.{note and ' '}{note}"
+        f"wanted {e[where].item():.6g}, got {a[where].item():.6g}.{note and ' '}{note or nearly}"
     )
 
 
@@ -146,7 +149,11 @@ def _number_difference(answer: Any, expected: float) -> str:
     tolerance = expected.tolerance if isinstance(expected, Roughly) else TOLERANCE
     right = math.isclose(got, expected, rel_tol=tolerance, abs_tol=0.0)
     right = right or (math.isnan(got) and math.isnan(expected))
-    return "" if right else f"wanted {expected:.6g}, got {got:.6g}."
+    if right:
+        return ""
+    near = expected.near if isinstance(expected, Roughly) else NEAR
+    nearly = math.isclose(got, expected, rel_tol=near, abs_tol=0.0)
+    return f"wanted {expected:.6g}, got {got:.6g}.{NEARLY if nearly else ''}"
 
 
 def _kind(answer: Any) -> str:
@@ -155,4 +162,5 @@ def _kind(answer: Any) -> str:
         return "None; is the `return` missing?"
     if isinstance(answer, Tensor):
         return f"a tensor of shape {tuple(answer.shape)} and {answer.dtype}."
-    return f"a {type(answer).__name__}."
+    name = "NumPy array" if isinstance(answer, np.ndarray) else type(answer).__name__
+    return f"a {name}."

@@ -225,10 +225,27 @@ def _call(
         if discreet:
             return None, f"It did not run on {which}: {type(error).__name__}.{named(error)}"
         said = f"It did not run on {which}: {type(error).__name__}: {error}".rstrip(".")
-        return None, f"{said}.{named(error) or _hint(error, case) or _inputs(case)}"
+        return None, f"{said}.{named(error) or _hint(error, case) or _advice(error) + _inputs(case)}"
     if names := changed(case, given):
         return None, f"It changed its input {names}: work on a copy, the caller still needs it."
     return answer, ""
+
+
+# What Python and PyTorch say, and what it mostly means in an exercise.
+ADVICE = {
+    "for ^": "Python writes a power as **.",
+    "only one element tensors can be converted": "`math` takes one number: of a tensor, write x.log() or x.exp().",
+    "Boolean value of Tensor": "`if` and `while` take one truth value: compare single elements, or use torch.where.",
+    "is not associated with a value": "Only a loop or an `if` sets it that this case does not enter: set it before.",
+    "mat1 and mat2 shapes cannot": "In A @ B rows of A are as long as columns of B: is a transpose missing, or are two "
+    "tensors joined along another axis?",
+    "Expected target size": "F.cross_entropy wants the vocabulary as the second axis, and a target for each position.",
+    "Expected input batch_size": "F.cross_entropy wants one target for each row of logits.",
+}
+
+
+def _advice(error: BaseException) -> str:
+    return next((f" {advice}" for words, advice in ADVICE.items() if words in str(error)), "")
 
 
 def _discreet(difference: str) -> str:
