@@ -193,7 +193,7 @@ ATTACKS: dict[str, Attack] = {
     "not to be looked into": in_a_cell(LIBC + "libc.prctl(4, 0, 0, 0, 0)"),
     "not to be looked into, and hungry": in_the_first_call(LIBC + "libc.prctl(4, 0, 0, 0, 0)\nx = []\nwhile True: x.append(bytearray(b'x') * (64 << 20))"),
     "memory of many processes": in_the_first_call("import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (400 << 20)\n        time.sleep(60)\ntime.sleep(60)"),
-    "least wanted": in_a_cell("import os\nos.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"),
+    "least wanted": ruinous("import os\nos.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"),
     "limits lowered": ruinous("import resource\nfor name in ('NOFILE', 'AS', 'DATA', 'FSIZE', 'CPU', 'NPROC', 'STACK'):\n    resource.setrlimit(getattr(resource, 'RLIMIT_' + name), (1, 1))"),
     "another in its place": ruinous("import os\nif os.fork(): os._exit(0)"),
     "a child goes on, it waits": in_a_cell("import os\nif child := os.fork():\n    os.waitpid(child, 0); os._exit(0)"),

@@ -1,5 +1,6 @@
 """The wall, seen from inside: what a notebook's code can read and reach. What it sees comes out as an answer."""
 
+import errno
 import inspect
 import os
 import socket
@@ -17,7 +18,7 @@ import pytest
 from course_grader import processes, release
 from course_grader.sandbox import Limits, Sandbox, Session
 from course_lib.exercises import BANK
-from tests.hostile_probes import ASKED_TO_SEARCH, CONNECT, DESCRIPTORS, KILL, LEFT, READ, RISE, SEARCH, WRITE
+from tests.hostile_probes import ASKED_TO_SEARCH, CONNECT, DESCRIPTORS, KILL, LEFT, READ, REFUSED, RISE, SEARCH, WRITE
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 ROOT = Path(__file__).parents[1]
@@ -136,6 +137,12 @@ def test_nobody_becomes_more_than_they_are(sandbox: Sandbox) -> None:
     assert None not in changed
     assert umounted == [-1] * 4
     assert shown == [] or sandbox.kind != "private"
+
+
+def test_calls_that_no_notebook_needs_are_refused(sandbox: Sandbox) -> None:
+    refused = asked(sandbox, REFUSED)
+    assert len(refused) == 7 and set(refused.values()) == {errno.EPERM}, refused
+    os.close(os.memfd_create("from here it is given"))
 
 
 def test_other_processes_are_not_there(sandbox: Sandbox) -> None:
