@@ -9,6 +9,7 @@
     python3 course.py doctor   check this machine
     python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
     python3 course.py release  make the students' copies of graded notebooks (for instructors)
+    python3 course.py colab OWNER/REPO        let Colab open your copy on GitHub (changes every notebook)
     python3 course.py grade submitted --assignment hw1_mla      grade a class (for instructors; INSTRUCTORS.md)
 
 Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser --port 9000`.
@@ -31,7 +32,14 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
 NEWS = VENV / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's first question is not the course's
-NEEDS = {"lab": ["lab"], "test": ["lab", "test"], "bench": ["test"], "release": ["test"], "grade": ["test"]}
+NEEDS = {
+    "lab": ["lab"],
+    "test": ["lab", "test"],
+    "bench": ["test"],
+    "colab": ["lab"],
+    "release": ["test"],
+    "grade": ["test"],
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -58,6 +66,8 @@ def hand_over(command: str, further: list[str]) -> list[str]:
     if command == "test":  # one process more than cores: browsers, kernels and sandboxes make theirs wait
         processes = f"--numprocesses={(os.cpu_count() or 1) + 1}"
         return ["-m", "pytest", "--nbval", processes, "--dist=loadfile", "--no-loadscope-reorder", *further]
+    if command == "colab":
+        return ["-m", "course_grader.colab", *further]
     package = "course_grader" if command in ("release", "grade") else "course_lib"
     return ["-m", package, command, *further]
 

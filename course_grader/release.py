@@ -15,6 +15,7 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 
+from course_grader.colab import page_of, stamped
 from course_grader.stored import digest, executed, normalised
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
@@ -43,7 +44,7 @@ def target(source: Path) -> Path:
 
 def released(source: Path) -> str:
     """The text of the release that `source` gives."""
-    notebook, resources = normalise(nbformat.read(source, as_version=4)), ResourcesDict()
+    notebook, resources = normalise(read(source)), ResourcesDict()
     for step in STEPS:
         options = {"code_stub": STUB} if step is ClearSolutions else {}
         notebook, _ = step(**options).preprocess(notebook, resources)
@@ -62,8 +63,13 @@ def write(source: Path) -> None:
 
 def run(source: Path) -> None:
     """Run a source notebook and store what its cells show."""
-    notebook = executed(nbformat.read(source, as_version=4), source.parent)
+    notebook = executed(read(source), source.parent)
     source.write_text(text(normalise(notebook)), encoding="utf-8", newline="\n")
+
+
+def read(source: Path) -> NotebookNode:
+    """A source notebook with its badge and bootstrap cell as they should be."""
+    return stamped(nbformat.read(source, as_version=4), page_of(source))
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:

@@ -19,6 +19,7 @@ import nbformat
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
 
+from course_grader.colab import stamped, unstamped
 from course_grader.stored import digest, executed, normalised
 
 FOLDER = Path(__file__).resolve().parent
@@ -83,19 +84,15 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     """A cell's id comes from what it says, so that a new cell changes no other; a repeated one is numbered."""
     seen, ids = Counter[str](), []
     for cell in notebook.cells:
-        name = digest(f"{cell.cell_type}\n{cell.source}")
+        name = digest(f"{cell.cell_type}\n{unstamped(cell.source)}")
         seen[name] += 1
         ids.append(f"{name}-{seen[name]}")
     return normalised(notebook, ids)
 
 
 def read(script: Path) -> NotebookNode:
-    """The script as a notebook; every cell tagged `bootstrap` is the one text of source/bootstrap.txt."""
-    notebook = jupytext.read(script, fmt="py:percent")
-    for cell in notebook.cells:
-        if "bootstrap" in cell.metadata.get("tags", []):
-            cell.source = (FOLDER / "source" / "bootstrap.txt").read_text(encoding="utf-8").rstrip()
-    return notebook
+    """The script as a notebook, with a badge over its title; a cell tagged `bootstrap` is source/bootstrap.txt."""
+    return stamped(jupytext.read(script, fmt="py:percent"), f"notebooks/{target(script).name}")
 
 
 def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:
