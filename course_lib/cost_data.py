@@ -57,7 +57,7 @@ class Footprint:
 
 # NVIDIA prints 1,979 and 3,958 TFLOP/s with sparsity, twice what dense matrices get.
 H100 = Gpu(name="H100 SXM", watts=700, bf16=1979e12 / 2, fp8=3958e12 / 2, source="NVIDIA H100 data sheet")
-# Weaker links, the same matrix units: 385 TFLOP/s are called 38.94% there, of 989. That it draws as much is assumed.
+# Slower links, the same matrix units: 385 TFLOP/s are called 38.94% there, of 989. That it draws as much is assumed.
 H800 = Gpu(name="H800", watts=700, bf16=H100.bf16, fp8=H100.fp8, source="as the H100; arXiv:2505.09343 table 4")
 
 V3 = Run(
@@ -112,7 +112,7 @@ NODE_SOURCE = "arXiv:2506.14551 and arXiv:2412.08602, abstracts"
 # GPUs at the same 76% of their rating, or all of it; the rest is what remains of the machine when they take all of it.
 WATTS = between(0.76 * H100.watts, H100.watts, "W", NODE_SOURCE)
 HOST = between(NODE_USUAL / (8 * H100.watts) - 1, NODE_MOST / (8 * H100.watts) - 1, "of the GPU", NODE_SOURCE)
-PUE = between(1.1, 1.3, "", "SemiAnalysis for AI data centers, as quoted by Epoch AI")
+PUE = between(1.1, 1.3, "", "assumed by Epoch AI, after arXiv:2104.10350 and SemiAnalysis")
 GRIDS = {"French": 57.0, "average US": 429.0}  # g CO2e a kWh, as the papers on BLOOM and GPT-3 have them
 
 # DeepSeek's own account of a day of serving V3 and R1, 27 to 28 February 2025
