@@ -316,6 +316,41 @@ def greedy_to(find: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
     return wrong
 
 
+def first_mismatch(same: Tensor) -> int:
+    for j in range(len(same)):
+        if not same[j]:
+            stop = j
+            break
+    return stop  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def last_looked_at(same: Tensor) -> int:
+    for j in range(len(same)):
+        if not same[j]:
+            break
+    return j  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def greedy_of_what_was_seen(draft: Tensor, target_logits: Tensor) -> Tensor:
+    seen = []
+    for drafted, row in zip(draft, target_logits, strict=False):
+        seen.append(row.argmax())
+        if drafted != row.argmax():
+            break
+    return torch.stack(seen)
+
+
+def sampled_where_refused(draft: Tensor, draft_probs: Tensor, target_probs: Tensor, uniforms: Tensor) -> Tensor:
+    kept = []
+    for token, q, p, u in zip(draft, draft_probs, target_probs, uniforms, strict=False):
+        if u * q[token] >= p[token]:
+            weights = (p - q).relu()
+            break
+        kept.append(token)
+    cdf = (weights / weights.sum()).cumsum(0)  # pyright: ignore[reportPossiblyUnboundVariable]
+    return torch.stack([*kept, torch.searchsorted(cdf, uniforms[-1], right=True)])
+
+
 def speed_from_tensor(acceptance: float, depth: int) -> Tensor:
     a = torch.tensor(acceptance)
     return (1 - a ** (depth + 1)) / (1 - a)
@@ -323,7 +358,7 @@ def speed_from_tensor(acceptance: float, depth: int) -> Tensor:
 
 NAMED = [
     ("mtp_pairs", pairs_by_modulo, "wrap round the end"),
-    ("mtp_pairs", lambda tokens, depth: (tokens[:, 1 + depth :],) * 2, "embedding the target itself"),
+    ("mtp_pairs", lambda tokens, depth: (tokens[:, 1 + depth :],) * 2, "joining the target itself"),
     ("mtp_pairs", lambda tokens, depth: pairs_by_loops(tokens, depth - 1), "one depth less"),
     ("mtp_pairs", lambda tokens, depth: pairs_by_windows(tokens[:, :-1], depth), "the last target left out"),
     ("mtp_input", input_with_layer_norm, "a layer norm"),
@@ -343,6 +378,7 @@ NAMED = [
     ("verify_greedy", lambda draft, x: torch.cat([draft, x[-1:].argmax(-1)]), "the last row's token: keep"),
     ("verify_greedy", greedy_to(lambda same: (~same).int().argmax() if len(same) else 0), "where there is none"),
     ("verify_greedy", lambda draft, x: len(greedy_by_loop(draft, x)) - 1, "a count"),
+    ("verify_greedy", lambda draft, x: greedy_by_loop(draft, F.one_hot(x.argmax(0)[: len(x)])), "argmax over axis 0"),
     ("verify_sampled", sampled_from(lambda p, q: p), "drawn anew from p"),
     ("verify_sampled", sampled_from(lambda p, q: torch.relu(p - q), normalise=False), "not normalised"),
     ("verify_sampled", sampled_from(lambda p, q: torch.relu(q - p)), "the wrong way round"),
@@ -352,6 +388,7 @@ NAMED = [
     ("tokens_per_step", lambda a, depth: sum(a**j for j in range(depth)), "stops one short"),
     ("tokens_per_step", lambda a, depth: sum(a**j for j in range(1, depth + 1)), "the accepted drafts alone"),
     ("tokens_per_step", lambda a, depth: 1 + torch.tensor(a), "1 + a, as if one token"),
+    ("tokens_per_step", lambda a, depth: round(speed_by_horner(a, depth), 2), "a rounded number"),
     ("tokens_per_step", lambda a, depth: math.prod([1 + a] * depth), "a power of 1 + a"),
 ]
 
@@ -370,6 +407,10 @@ STOPS = [
     ("verify_greedy", greedy_to(lambda same: same.int().argmin()), "4 of 6: IndexError", "where there is none"),
     ("verify_greedy", greedy_to(lambda same: (~same).nonzero()[0]), "3 of 6: IndexError", "where there is none"),
     ("verify_greedy", greedy_to(lambda same: same.tolist().index(False)), "3 of 6: ValueError", "where there is none"),
+    ("verify_greedy", greedy_to(first_mismatch), "3 of 6: UnboundLocalError", "a count that only a mismatch sets"),
+    ("verify_greedy", greedy_to(last_looked_at), "4 of 6: UnboundLocalError", "a count that only a mismatch sets"),
+    ("verify_greedy", greedy_of_what_was_seen, "4 of 6: RuntimeError", "no bonus when all are accepted"),
+    ("verify_sampled", sampled_where_refused, "3 of 9: UnboundLocalError", "probabilities that only a refusal sets"),
     ("verify_sampled", sampled_from_row(-1), "4 of 9: IndexError", "a bonus token from a residual"),
     ("verify_sampled", sampled_from_row(0), "3 of 9: IndexError", "a bonus token from a residual"),
 ]
@@ -457,8 +498,8 @@ def logits_replaced(logits: list[Any], tokens: Tensor, weight: float) -> float:
         ("mtp_loss", logits_replaced, "It changed its input logits"),
         ("mtp_loss", lambda x, *a: x[9], "Its inputs: logits [(2, 8, 11), (2, 7, 11), (2, 6, 11)], tokens (2, 10)"),
         ("mtp_loss", lambda x, *a: x, "wanted a number, got a list."),
-        ("mtp_pairs", lambda *a: None, "wanted 2 values (embedded, targets), got None"),
-        ("mtp_pairs", lambda t, k: t, "wanted 2 values (embedded, targets), got a tensor of shape (2, 9)"),
+        ("mtp_pairs", lambda *a: None, "wanted 2 values (joined, predicted), got None"),
+        ("mtp_pairs", lambda t, k: t, "wanted 2 values (joined, predicted), got a tensor of shape (2, 9)"),
         ("mtp_input", lambda *a: input_by_library(*a).mT, "The axes are b s d; yours look like b d s."),
         ("verify_greedy", lambda *a: greedy_by_loop(*a).tolist(), "wanted a tensor of shape (2,), got a list."),
         ("verify_greedy", lambda *a: 7 + 0 * greedy_by_loop(*a), "values differ, the first at [0]: wanted"),

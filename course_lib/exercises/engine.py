@@ -12,11 +12,11 @@ from torch import Tensor
 from course_lib.exercises.closeness import Closeness
 from course_lib.exercises.comparing import changed, difference, same
 from course_lib.exercises.counting import matrix_flops
+from course_lib.exercises.telling import UNWRITTEN, about_values, facts, line, unwritten
 
 Case = dict[str, Any]  # arguments by name
 Function = Callable[..., Any]
 Measure = Callable[["Exercise", Function, int], "Outcome"]
-UNWRITTEN = "Not written yet."
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class Exercise:
         for mistake in self.mistakes:
             if key.matches(mistake, answers):
                 return mistake.message
-        for number, (answer, right) in enumerate(zip(answers, key.expected, strict=True), 1):
+        for number, (answer, right, case) in enumerate(zip(answers, key.expected, key.cases, strict=False), 1):
             if text := difference(answer, right, self.parts, self.axes, self.note):
-                return f"Case {number} of {len(answers)}: {_discreet(text) if discreet else text}"
+                return f"Case {number} of {len(answers)}: {_discreet(text) if discreet else text + facts(text, case)}"
         raise AssertionError("`same` and `difference` disagree")
 
     def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any], discreet: bool) -> Outcome:
@@ -178,7 +178,7 @@ class Key:
         """The mistake's answer, or its error: on some cases a mistake cannot even run."""
         try:
             return self.exercise.canonical(_run(mistake.wrong, self.cases[number]))
-        except (ArithmeticError, RuntimeError, ValueError, IndexError) as error:
+        except (ArithmeticError, RuntimeError, ValueError, IndexError, UnboundLocalError) as error:
             return error.with_traceback(None)  # which would keep all that the mistake made
 
 
@@ -217,15 +217,16 @@ def _call(
     try:
         with torch.device("cpu"):
             answer = fn(*given.values())
-    except NotImplementedError:
-        return None, UNWRITTEN
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a student's function may even call exit()
+        if isinstance(error, NotImplementedError) and "implemented for" not in str(error):  # which PyTorch says
+            return None, UNWRITTEN if discreet else unwritten(fn, error)
         if discreet:
             return None, f"It did not run on {which}: {type(error).__name__}.{named(error)}"
         said = f"It did not run on {which}: {type(error).__name__}: {error}".rstrip(".")
-        return None, f"{said}.{named(error) or _hint(error, case) or _advice(error) + _inputs(case)}"
+        why = named(error) or _hint(error, case) or _advice(error) + _inputs(case)
+        return None, f"{said}.{why}{line(fn, error)}"
     if names := changed(case, given):
         return None, f"It changed its input {names}: work on a copy, the caller still needs it."
     return answer, ""
@@ -239,6 +240,16 @@ ADVICE = {
     "is not associated with a value": "Only a loop or an `if` sets it that this case does not enter: set it before.",
     "mat1 and mat2 shapes cannot": "In A @ B rows of A are as long as columns of B: is a transpose missing, or are two "
     "tensors joined along another axis?",
+    "ellipsis": "A `...` still stands where a value should: write that part.",
+    "'dict' object has no attribute": 'A dict is read with brackets: config["head_dim"].',
+    "could not infer output dtype": "PyTorch takes the mean of floats only: load.float().mean().",
+    "not implemented for": "It wants another dtype: integers to count or to index, floats for nearly everything else.",
+    "bincount only supports 1-d": "Flatten it first.",
+    "must match the size of tensor": "Sizes are matched from the last axis on. `keepdim=True` keeps the axis of a sum "
+    "or a mean, `x[:, None]` makes a new one.",
+    "einsum()": "In einsum one letter has one size: compare the letters with the shapes.",
+    "have the same dtype": "Cast both to one dtype.",
+    "scalar type": "Most cases come in float64: a new tensor needs dtype=x.dtype, and torch.zeros_like(x) has it.",
     "Expected target size": "F.cross_entropy wants the vocabulary as the second axis, and a target for each position.",
     "Expected input batch_size": "F.cross_entropy wants one target for each row of logits.",
 }
@@ -251,7 +262,7 @@ def _advice(error: BaseException) -> str:
 def _discreet(difference: str) -> str:
     """Without what was answered, which may be the inputs, and without what would have been right."""
     wanted = difference.partition(", got")[0]
-    return f"{wanted}." if "wanted a" in wanted or "shape" in wanted else "its values are not right."
+    return "its values are not right." if about_values(wanted) else f"{wanted}."
 
 
 def _inputs(case: Case) -> str:

@@ -61,12 +61,23 @@ class Check:
         kept = first_stop(stands)
         return torch.cat([self.draft[:kept], self.own[kept : kept + 1]])
 
+    def by_columns(self) -> Tensor:
+        """The right rule with the numbers of rows taken for tokens."""
+        rows = self.logits.argmax(0)
+        kept = first_stop(self.draft == rows[: self.k])
+        return torch.cat([self.draft[:kept], rows[kept][None]])
+
     def among_best(self, best: int) -> Tensor:
         return (self.logits[:-1].topk(best).indices == self.draft[:, None]).any(-1)
 
 
 def first_stop(stands: Tensor) -> int:
     return int(stands.cumprod(0).sum())
+
+
+def unset() -> Tensor:
+    """What Python does where a name has no value yet."""
+    raise UnboundLocalError
 
 
 def checked(make: Callable[[Check], Tensor | int]) -> Callable[[Tensor, Tensor], Tensor | int]:
@@ -109,6 +120,7 @@ VERIFY_GREEDY = Exercise(
             "This matches no bonus when all are accepted: the last row gives one token more.",
             lambda c: c.own[: c.kept + 1][: c.k],
             lambda c: c.own[: c.kept + 1][: max(c.k, 1)],
+            lambda c: torch.stack(list(c.own[: c.kept + 1][: c.k])),
         ),
         *many(
             "This matches looking for a first mismatch where there is none: when all stand, or nothing is drafted, "
@@ -117,6 +129,17 @@ VERIFY_GREEDY = Exercise(
             lambda c: c.own[: c.agrees.int().argmin() + 1],
             lambda c: c.own[: (~c.agrees).nonzero()[0] + 1],
             lambda c: c.own[: c.agrees.tolist().index(False) + 1],
+        ),
+        *many(
+            "This matches a count that only a mismatch sets, or only the loop: it is k when all stand, and 0 when "
+            "nothing is drafted.",
+            lambda c: unset() if c.agrees.all() else c.own[: c.kept + 1],
+            lambda c: c.own[: min(c.kept, c.k - 1) + 1] if c.k else unset(),
+        ),
+        *many(
+            "This matches the best row of each token, argmax over axis 0: the best token of each row is wanted, argmax "
+            "over the last axis.",
+            lambda c: c.by_columns(),
         ),
         *many(
             "This matches the whole draft plus the last row's token: keep the draft up to the first mismatch only.",
@@ -161,6 +184,7 @@ VERIFY_GREEDY = Exercise(
             lambda c: torch.cat([c.draft[: c.kept + 1], c.own[c.kept][None]]),
             lambda c: torch.cat([c.draft[: c.kept + 1], c.own[-1:]]),
             lambda c: torch.cat([c.draft[: c.kept + 1], c.own[c.kept + 1 : c.kept + 2]]),
+            lambda c: torch.cat([c.draft[: c.kept + 1], c.own[min(c.kept + 1, c.k)][None]]),
             lambda c: c.draft[: c.kept + 1],
         ),
         *many(

@@ -180,6 +180,7 @@ MTP_INPUT = Exercise(
             "This matches the sum of squares under the root: a root mean square takes their mean, the sum over d.",
             lambda p: p.each(lambda x: x * torch.rsqrt(x.square().sum(-1, keepdim=True) + p.eps)),
             lambda p: p.each(lambda x: x * torch.rsqrt(x.square().sum(-1, keepdim=True))),
+            lambda p: p.each(lambda x: x / (x.norm(dim=-1, keepdim=True) + p.eps)),
         ),
         *many(
             "This matches a division by the mean square: divide by its root.",
@@ -212,6 +213,7 @@ MTP_INPUT = Exercise(
             lambda p: (p.h + p.e) @ p.proj[:, len(p.gain_h) :].mT,
             lambda p: (p.h + p.e) @ p.proj,
             lambda p: p.out(p.h + p.e, p.h + p.e),
+            lambda p: p.h + p.e,
         ),
         *many(
             "This matches a join along the positions: join the d numbers of each, so that 2d stand at each position.",

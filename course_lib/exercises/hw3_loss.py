@@ -240,8 +240,8 @@ MTP_LOSS = Exercise(
             ],
         ),
         *named(
-            "This matches logarithms to base 2: a cross-entropy here is in nats, with the natural logarithm.",
-            terms=[lambda logits, targets: cross_entropy(logits, targets) / log(2)],
+            "This matches logarithms to base 2 or 10: a cross-entropy here is in nats, with the natural logarithm.",
+            terms=[lambda logits, targets, base=base: cross_entropy(logits, targets) / log(base) for base in (2, 10)],
         ),
         *named(
             "This matches the opposite sign: a cross-entropy is minus the log probability, so it is above 0.",

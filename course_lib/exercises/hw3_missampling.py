@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.engine import Exercise, Misconception
+from course_lib.exercises.hw3_greedy import unset
 from course_lib.exercises.hw3_misdrawing import MISDRAWN
 from course_lib.exercises.hw3_sampling import sampling_cases, verify_sampled
 from course_lib.exercises.hw3_steps import Step, accepting, best, draw, joining, sampled
@@ -108,6 +109,17 @@ VERIFY_SAMPLED = Exercise(
             "This matches the refused token kept: the one drawn from the residual comes in its place.",
             lambda s, kept, new: torch.cat([s.draft[: kept + 1], new]),
             lambda s, kept, new: s.draft[: kept + 1] if kept < s.k else torch.cat([s.draft, new]),
+        ),
+        *joining(
+            "This matches a second token drawn after a refusal: one is drawn, from the residual, and there it ends.",
+            lambda s, kept, new: (
+                torch.cat([s.draft[:kept], new, bonus(s)]) if kept < s.k else torch.cat([s.draft, new])
+            ),
+        ),
+        *joining(
+            "This matches probabilities that only a refusal sets: when all stand, or nothing is drafted, the last row "
+            "of the target gives them.",
+            lambda s, kept, new: torch.cat([s.draft[:kept], new]) if kept < s.k else unset(),
         ),
         *joining(
             "This matches the whole draft plus one token: keep the draft up to the first refused only.",

@@ -41,22 +41,22 @@ def padded(embedded: int, target: int) -> tuple[Misconception, ...]:
 
 
 PREDICTS_EMBEDDED = (
-    "This matches predicting token i+depth: that token is the one embedded, so it is known. The target is i+depth+1."
+    "This matches predicting token i+depth: that token is the one joined, so it is known. The target is i+depth+1."
 )
-LEAK = "This matches embedding the target itself: what is to be predicted would be read. Embed token i+depth."
+LEAK = "This matches joining the target itself: what is to be predicted would be read. Join token i+depth."
 WRAPS = "This matches tokens that wrap round the end: the last `depth` positions have no target, so leave them out."
 ROLLED_BACK = "This matches a roll in the other direction: later tokens move to earlier positions, by -depth."
 PADDED = "This matches rows filled up at the end: a position without a target is left out, T - depth remain."
 TOO_SHALLOW = (
-    "This matches one depth less: depth 1 embeds token i+1 and predicts token i+2. "
-    "Embedding i and predicting i+1 is the main model's part."
+    "This matches one depth less: depth 1 joins token i+1 and predicts token i+2. "
+    "To read i and predict i+1 is the main model's part."
 )
-TOO_DEEP = "This matches one depth more: depth 1 embeds token i+1 and predicts token i+2, counted from 0."
+TOO_DEEP = "This matches one depth more: depth 1 joins token i+1 and predicts token i+2, counted from 0."
 MAIN_MODEL = "This matches the main model's own pairs, i and i+1: both move on by `depth`."
-TOO_EARLY = "This matches an embedding one token early: position i joins the embedding of token i+depth."
+TOO_EARLY = "This matches joining one token early: position i joins token i+depth."
 LAST_TARGET = "This matches the last target left out: `tokens` holds T inputs and one target more, so T - depth remain."
 ONE_TOO_MANY = (
-    "This matches one embedding too many: the last token is only a target, nothing after it can be predicted."
+    "This matches one joined token too many: the last one is only a target, nothing after it can be predicted."
 )
 
 MTP_PAIRS = Exercise(
@@ -64,7 +64,7 @@ MTP_PAIRS = Exercise(
     points=3,
     reference=mtp_pairs,
     cases=pairs_cases,
-    parts=("embedded", "targets"),
+    parts=("joined", "predicted"),
     mistakes=[
         Misconception(PREDICTS_EMBEDDED, lambda t, k: (t[:, k:-1], t[:, k:-1])),
         Misconception(PREDICTS_EMBEDDED, lambda t, k: (t[:, k:], t[:, k:])),
@@ -91,12 +91,12 @@ MTP_PAIRS = Exercise(
             lambda t, k: mtp_pairs(t, 1),
         ),
         Misconception(
-            "This matches embedding token i, which the main model has read already: join the one at i+depth.",
+            "This matches joining token i, which the main model has read already: join the one at i+depth.",
             lambda t, k: (t[:, : positions(t, k)], t[:, k + 1 :]),
         ),
         Misconception(TOO_EARLY, lambda t, k: (t[:, k - 1 : -2], t[:, k + 1 :])),
         Misconception(
-            "This matches embedding the next token, i+1, at every depth: depth k joins the one at i+k.",
+            "This matches joining the next token, i+1, at every depth: depth k joins the one at i+k.",
             lambda t, k: (t[:, 1 : positions(t, k) + 1], t[:, k + 1 :]),
         ),
         Misconception(
@@ -104,11 +104,11 @@ MTP_PAIRS = Exercise(
             lambda t, k: (t[:, k:-1], t[:, 1 : positions(t, k) + 1]),
         ),
         Misconception(
-            "This matches targets one token late: right after the embedded token i+depth comes i+depth+1.",
+            "This matches targets one token late: right after the joined token i+depth comes i+depth+1.",
             lambda t, k: (t[:, k:-2], t[:, k + 2 :]),
         ),
         Misconception(
-            "This matches the pair in the other order: the embedded tokens come first, then the targets.",
+            "This matches the pair in the other order: the joined tokens come first, then those predicted.",
             lambda t, k: mtp_pairs(t, k)[::-1],
         ),
         Misconception(LAST_TARGET, lambda t, k: (t[:, k:-2], t[:, k + 1 : -1])),

@@ -136,6 +136,10 @@ TOKENS_PER_STEP = Exercise(
             lambda a, depth: depth + 1,
         ),
         *named(
+            "This matches a rounded number: return all digits.",
+            *(lambda a, depth, digits=digits: round(tokens_per_step(a, depth), digits) for digits in (0, 1, 2, 3)),
+        ),
+        *named(
             "This matches passes per token: tokens per pass are its inverse.",
             lambda a, depth: 1 / tokens_per_step(a, depth),
         ),
