@@ -25,7 +25,7 @@ fill="#f9ab00"/><text x="55" y="14" text-anchor="middle" font-family="sans-serif
 </svg>"""
 BADGE = re.compile(rf"""\A<a href="{re.escape(COLAB)}.*\n*""")
 REPOSITORY = re.compile(r'^REPOSITORY = "(.*?)"', re.MULTILINE)
-ADDRESS = re.compile(r"(?:(?:https?://)?(?:www\.)?github\.com/|git@github\.com:)?([^/\s]+)/([^/\s]+?)(?:\.git)?/?")
+ADDRESS = re.compile(r"(?:(?:https?://)?(?:www\.)?github\.com/|git@github\.com:)?([^/\s]+)/([^/\s]+)/?")
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
@@ -47,13 +47,10 @@ def owner_and_name(address: str) -> str:
     Raises:
         ValueError: there can be no such repository; the text says what is wanted.
     """
-    found = ADDRESS.fullmatch(address.strip())
-    if (
-        found
-        and re.fullmatch(r"[a-zA-Z\d](-?[a-zA-Z\d])*", found[1])
-        and re.fullmatch(r"[\w.-]*[\w-][\w.-]*", found[2], re.A)
-    ):
-        return f"{found[1]}/{found[2]}"
+    if found := ADDRESS.fullmatch(address.strip()):
+        owner, name = found[1], found[2].removesuffix(".git")
+        if re.fullmatch(r"[a-zA-Z\d](-?[a-zA-Z\d])*", owner) and re.fullmatch(r"\.*[\w-][\w.-]*", name, re.ASCII):
+            return f"{owner}/{name}"
     raise ValueError(f"{address!r} is no repository on GitHub: wanted OWNER/REPO, or https://github.com/OWNER/REPO")
 
 
