@@ -288,18 +288,19 @@ def test_keys_that_a_config_does_not_have_are_told() -> None:
     exercise, plain = HW1["kv_cache_elements"], HW1["kv_cache_elements"].reference
     assert exercise.grade(always_latent).message == (
         "It did not run on case 1 of 5: TypeError: unsupported operand type(s) for +: 'NoneType' and 'NoneType'. "
-        "In this case config has None for: kv_lora_rank, qk_rope_head_dim."
+        "In this case config has None for: kv_lora_rank, qk_rope_head_dim. "
+        'The line: `return config["num_hidden_layers"] * (config["kv_lora_rank"] + config["qk_rope_head_dim"])`.'
     )
     asked = exercise.grade(lambda config: config["kv_lora_rank"] or plain(config))
     assert asked.message.startswith(
         "It did not run on case 4 of 5: KeyError: 'kv_lora_rank'. In this case config has only: num_hidden"
     )
-    assert "kv_lora_rank" not in asked.message.split("only:")[1]
+    assert "kv_lora_rank" not in asked.message.split("only:")[1].split("The line:")[0]
     assert exercise.grade(lambda config: {}["mine"]).message.startswith(
         "It did not run on case 1 of 5: KeyError: 'mine'. In this"
     )
-    assert (
-        exercise.grade(lambda config: {}["head_dim"]).message == "It did not run on case 1 of 5: KeyError: 'head_dim'."
+    assert exercise.grade(lambda config: {}["head_dim"]).message.startswith(
+        "It did not run on case 1 of 5: KeyError: 'head_dim'. The line: "
     )
     assert "KeyError: []. In this" in exercise.grade(lambda config: raised(KeyError([]))).message
     assert exercise.grade(lambda: 0).message.endswith("takes 0 positional arguments but 1 was given.")
@@ -318,9 +319,34 @@ def test_what_python_says_is_put_into_plainer_words() -> None:
         (lambda *a: x @ x, "is a transpose missing"),
         (lambda *a: F.cross_entropy(torch.ones(2, 3, 5), torch.ones(2, 3).long()), "vocabulary as the second axis"),
         (lambda *a: F.cross_entropy(x, torch.ones(3).long()), "one target for each row of logits."),
+        (lambda *a: x * ..., "A `...` still stands"),  # pyright: ignore[reportOperatorIssue]
+        (lambda *a: torch.cos(...), "A `...` still stands"),  # pyright: ignore[reportArgumentType]
+        (lambda *a: torch.arange(3).mean(), "of floats only"),
+        (lambda *a: torch.bincount(x.flatten()), "integers to count"),
+        (lambda *a: torch.arange(3).softmax(-1), "floats for nearly everything else."),
+        (lambda *a: torch.bincount(x.long()), "Flatten it first."),
+        (lambda *a: x / x.mean(-1), "`keepdim=True` keeps the axis"),
+        (lambda *a: torch.einsum("ab,ac->bc", x, x.T), "one letter has one size"),
+        (lambda *a: x @ x.double().T, "Cast both to one dtype."),
+        (lambda *a: x.clone().index_add_(0, torch.tensor([0]), x[:1].double()), "torch.zeros_like(x) has it."),
     ):
         message = HW1["rotate"].grade(fn).message
         assert advice in message.split(" Its inputs: x (2, 3, 5, 8)")[0] and " Its inputs: " in message
+
+
+def test_a_nan_is_explained() -> None:
+    assert difference(torch.tensor([1.0, torch.nan]), torch.ones(2)).endswith("nothing but -inf.")
+    assert "nan" not in difference(torch.tensor([2.0, torch.nan]), torch.ones(2))
+
+
+def test_a_short_case_is_told_where_values_differ() -> None:
+    plain = HW1["kv_cache_elements"]
+    told = plain.grade(lambda config: plain.reference(config) + (config.get("kv_lora_rank") or 0) // 7)
+    assert re.search(r"wanted \d+, got \d+\. In this case: config {num_hidden_layers: \d", told.message)
+    assert "In this case" not in plain.grade(lambda config: "7").message
+    assert "In this case" not in HW1["rotate"].grade(lambda *a: 2 * rotate_complex(*a)).message
+    assert re.search(r"In this case: load \[\d+, ", BANK["hw2_moe"]["max_violation"].grade(lambda load: -3.0).message)
+    assert "In this case: bias [-" in BANK["hw2_moe"]["update_bias"].grade(lambda bias, *a: bias * 0.3).message
 
 
 def test_a_near_miss_is_told_from_another_formula() -> None:
@@ -377,17 +403,25 @@ def test_an_unwritten_function_says_so() -> None:
 
     for exercise in EXERCISES:
         assert exercise.grade(unwritten).message == "Not written yet."
+        calls = exercise.grade(lambda *arguments: unwritten(*arguments))
+        assert calls.message == "It calls unwritten, which is not written yet."
 
 
 def test_a_function_that_fails_is_told_on_which_case_and_on_which_shapes() -> None:
     exercise = HW1["absorbed_attention"]
-    small = exercise.grade(
-        lambda q, *rest: torch.ones(2) + torch.ones(3) if q.shape[1] == 4 else exercise.reference(q, *rest)
-    )
+
+    def stops(q_nope: Tensor, *rest: Any) -> Tensor:
+        if q_nope.shape[1] == 4:
+            return torch.ones(2) + torch.ones(3)
+        return exercise.reference(q_nope, *rest)
+
+    small = exercise.grade(stops)
     assert small.message == (
         "It did not run on case 2 of 4: RuntimeError: The size of tensor a (2) must match the size of tensor b (3) at "
-        "non-singleton dimension 0. Its inputs: q_nope (2, 4, 5, 7), q_rope (2, 4, 5, 6), latent (2, 6, 11), "
-        "k_rope (2, 6, 6), w_uk (5, 7, 11), w_uv (5, 8, 11), offset 2."
+        "non-singleton dimension 0. Sizes are matched from the last axis on. `keepdim=True` keeps the axis of a sum or "
+        "a mean, `x[:, None]` makes a new one. Its inputs: q_nope (2, 4, 5, 7), q_rope (2, 4, 5, 6), "
+        "latent (2, 6, 11), k_rope (2, 6, 6), w_uk (5, 7, 11), w_uv (5, 8, 11), offset 2. "
+        "The line: `return torch.ones(2) + torch.ones(3)`."
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import redirect_stderr
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from course_lib.exercises.engine import UNWRITTEN, Case, Exercise, Misconception, Outcome, Structure
+from course_lib.exercises.engine import Case, Exercise, Misconception, Outcome, Structure
 from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, EXPANDED_ATTENTION
 from course_lib.exercises.hw1_compress import COMPRESS
 from course_lib.exercises.hw1_counts import ATTENTION_FLOPS, KV_CACHE_ELEMENTS
@@ -31,6 +31,7 @@ from course_lib.exercises.hw4_isoflop import ISOFLOP_OPTIMUM
 from course_lib.exercises.hw4_misfit import FIT_POWER_LAW
 from course_lib.exercises.hw4_misresampled import BOOTSTRAP_INTERVAL
 from course_lib.exercises.hw4_parametric import PARAMETRIC_LOSS
+from course_lib.exercises.telling import waits
 
 __all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check", "when_written"]
 
@@ -127,7 +128,7 @@ def _graded(fn: object) -> tuple[str, Outcome | None]:
 def when_written(show: Callable[[], Shown], *functions: Callable[..., Any]) -> Shown | None:
     """Run `show`, which needs these exercises, and say which of them are not written or not right. Never raises."""
     outcomes = {fn.__name__: _graded(fn)[1] for fn in functions}
-    if unwritten := [name for name, outcome in outcomes.items() if outcome and outcome.message == UNWRITTEN]:
+    if unwritten := [name for name, outcome in outcomes.items() if outcome and waits(outcome.message)]:
         print(f"This cell comes to life when {_listed(unwritten)} written. Then run it again.")
         return None
     if wrong := [name for name, outcome in outcomes.items() if not (outcome and outcome.points)]:

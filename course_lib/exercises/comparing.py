@@ -12,6 +12,7 @@ from torch import Tensor
 TOLERANCE, NARROW_TOLERANCE = 1e-5, 2e-2
 NARROW = (torch.float16, torch.bfloat16)
 NEAR = 1e-3  # a miss so small is rarely one of the formula
+NO_NUMBER = " A nan comes of 0/0, of inf - inf, or of a softmax that is left nothing but -inf."
 NEARLY = " So near a miss is mostly one of digits: float32, a rounded number, a grid too coarse."
 
 
@@ -101,6 +102,7 @@ def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str) -> s
         return ""
     where = tuple(wrong.nonzero()[0].tolist())
     nearly = NEARLY if not narrow and _largest(a - e) <= NEAR * _largest(e) and not (a - e).isnan().any() else ""
+    nearly = NO_NUMBER if a[where].isnan() else nearly
     return (
         f"{int(wrong.sum())} of {wrong.numel()} values differ, the first at {list(where)}: "
         f"wanted {e[where].item():.6g}, got {a[where].item():.6g}.{note and ' '}{note or nearly}"
@@ -163,4 +165,4 @@ def _kind(answer: Any) -> str:
     if isinstance(answer, Tensor):
         return f"a tensor of shape {tuple(answer.shape)} and {answer.dtype}."
     name = "NumPy array" if isinstance(answer, np.ndarray) else type(answer).__name__
-    return f"a {name}."
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}."
