@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 08 Cost and energy: check the bill, line by line
 #
-# *Read: 75 minutes. Runs: under a minute on a CPU. Needs: arithmetic; lesson [03](03_moe_routing.ipynb) for experts,
-# and PyTorch for the part on engineering.*
+# *Read: 75 minutes, best in two sittings: the bill and the energy, then spikes, engineering and the press. Runs: under
+# a minute on a CPU. Needs: arithmetic; lesson [03](03_moe_routing.ipynb) for experts, and PyTorch for the part on
+# engineering.*
 #
 # In January 2025 one number went round the world: 5.6 million dollars. It was true, and it was not what it was said to
 # be. This lesson takes it apart, and then the other numbers that went with it: hours, operations, energy, parameters.
@@ -21,8 +22,9 @@
 # %% [markdown]
 # ## The bill
 #
-# The report has a table of three lines: hours on H800 GPUs, at an assumed rent of \$2 each (arXiv:2412.19437, table 1).
-# **Look at** the shares: nearly all of it is pre-training.
+# The report has a table of three lines: GPU hours (one GPU for one hour), at an assumed rent of \$2 each
+# (arXiv:2412.19437, table 1). The GPU is NVIDIA's H800, an H100 with slower links between GPUs, so that it might be
+# exported (arXiv:2505.09343, section 4.1). **Look at** the shares: nearly all of it is pre-training.
 
 # %%
 # %matplotlib inline
@@ -70,10 +72,10 @@ print(f"the same {GPUS:,} GPUs for a year:     ${year / 1e6:8.2f}M; the run took
 print(f"all servers of DeepSeek, estimated: ${capital / 1e6:7,.0f}M, {capital / bill.value:.0f} times the run")
 
 # %% [markdown]
-# The last line is an **estimate** by analysts who saw no books, and others have doubted its table; DeepSeek publishes
-# no such figure. But its size explains the quarrel of that January: "billions" and "5.6 million" were answers to
-# different questions. A fair comparison is run against run, at one price. Meta's model card gives 30.84M hours on H100
-# GPUs for Llama 3.1 405B; the rent is our multiplication, not Meta's.
+# The last line is an **estimate** by analysts outside; DeepSeek publishes no such figure. But its size explains the
+# quarrel of that January: "billions" and "5.6 million" were answers to different questions. A fair comparison is run
+# against run, at one price. Meta's model card gives 30.84M hours on H100 GPUs for Llama 3.1 405B; the rent is our
+# multiplication, not Meta's.
 
 # %%
 for run in (V3, LLAMA_405B):
@@ -156,8 +158,9 @@ print(" x ".join(f"{factor:.2f}" for factor in factors), f"= {product:.2f} times
 #
 # DeepSeek publishes no energy figure. What can be said is what the hours suggest, and there is a rule that everybody
 # uses: hours times the rated power of the GPU (TDP), 700 W for an H100; that an H800 draws as much is an assumption.
-# The building adds cooling and losses: for each watt in the machines it draws PUE watts (power usage effectiveness),
-# 1.1 to 1.3 in data centers for AI (SemiAnalysis, as quoted by Epoch AI).
+# The building adds cooling and losses: for each watt in the machines it draws PUE watts (power usage effectiveness).
+# We take 1.1 to 1.3, the range that Epoch AI assumes for data centers for AI ("Can AI scaling continue through 2030?",
+# August 2024; it names arXiv:2104.10350 and SemiAnalysis as its sources).
 
 # %%
 from course_lib.cost import energy
@@ -245,7 +248,7 @@ tornado_figure(swings(guessed, guesses), guessed(**guesses), "GWh", scale=1e3)
 # Sliders with two handles are ranges. **Try this:**
 #
 # 1. Which price makes V3's run cost 20 million dollars? And Llama's?
-# 2. Double the MFU. Which bars change, and which do not?
+# 2. Double the MFU. All bars get shorter. Why do they not quite halve?
 # 3. Close the handles of *draw of the GPU* on 700, *rest of machine* on 0 and *building* on 1. What is left?
 # 4. Open *building* up to 1.58, an average of all data centers in the Uptime Institute's survey of 2023. Is it now the
 #    assumption that matters most?
@@ -298,24 +301,24 @@ print(f"days until serving has used what training did: {estimates[V3.name].value
 # ## Active against total
 #
 # Where does the factor of ten in operations come from? From the experts: V3 holds 671 billion parameters and works with
-# 37 billion. What does that save? It depends on what one compares with. **Look at** the two ratios in the second pair
-# of lines: the same model, once against a dense one of its own *size*, once against a dense one that is about as
-# *good*.
+# 37 billion. What does that save? It depends on what one compares with. **Look at** the last two lines: the same model,
+# once against a dense one of its own *size*, once against a dense one that is about as *good*.
 
 # %%
 count = parameters(v3)
 dense = 6 * (count.total - count.components["embedding"].total) + causal - by_weights
 print(f"V3: {count.active / count.total:.1%} active; if all worked, {dense / causal:.1f} times the operations")
 moe, small = published("deepseek-moe-16b"), published("deepseek-llm-7b")
-same_size = 6 * (parameters(moe).total - parameters(moe).components["embedding"].total)
-print(f"DeepSeekMoE 16B, against one of its size: {same_size / training_flops(moe, 4096, 'none'):.1f} times")
-as_good = training_flops(small, 4096, "full") / training_flops(moe, 4096, "full")
-print(f"against DeepSeek 7B, about as good:        {as_good:.1f} times (printed: {183.5 / 74.4:.1f})")
+sparse = training_flops(moe, 4096, "full")
+same_size = sparse + 6 * (parameters(moe).total - parameters(moe).active)
+print(f"DeepSeekMoE 16B, against one of its size: {same_size / sparse:.1f} times")
+as_good = training_flops(small, 4096, "full") / sparse
+print(f"against DeepSeek 7B, about as good:       {as_good:.1f} times (printed: {183.5 / 74.4:.1f})")
 
 # %% [markdown]
-# (arXiv:2401.06066 calls the two comparable on its benchmarks, and prints 74.4 and 183.5 TFLOP for 4,096 tokens.) A
-# saving of six times against equal size, and of two and a half times against equal quality: both are true, and the
-# second is the one that a bill notices.
+# (arXiv:2401.06066 calls the two comparable on its benchmarks, and prints 74.4 and 183.5 TFLOP for 4,096 tokens;
+# attention is counted as it counts it, over all pairs.) A saving of more than five times against equal size, and of two
+# and a half times against equal quality: both are true, and the second is the one that a bill notices.
 #
 # This is how to read the sentence that is so often quoted from Google's **Pathways** announcement. It says that most
 # models of 2021 were dense, that a sparse one calls upon small paths only, and that GShard and the Switch Transformer
@@ -324,9 +327,9 @@ print(f"against DeepSeek 7B, about as good:        {as_good:.1f} times (printed:
 # the same size. Pathways is about experts, not about spikes; and V3 is just such a model.
 
 # %%
-sparse = {"GPT-3": (175, 1.0, 1287), "GShard-600B": (619, 0.0025, 24.1), "Switch": (1500, 0.001, 179)}
+PATTERSON = {"GPT-3": (175, 1.0, 1287), "GShard-600B": (619, 0.0025, 24.1), "Switch": (1500, 0.001, 179)}
 print("arXiv:2104.10350, table 4")
-for name, (billions, active, megawatt_hours) in sparse.items():
+for name, (billions, active, megawatt_hours) in PATTERSON.items():
     print(f"{name:12}{billions:6}B held, {active:7.2%} active, {megawatt_hours:7,.1f} MWh to train")
 
 # %% [markdown]
@@ -381,9 +384,9 @@ plt.show()
 #
 # ## Would spikes save more?
 #
-# Brains do not multiply. In a *spiking* network a neuron sends nothing or a spike, at each of $T$ time steps; a weight
-# is then added where a spike arrives, and never multiplied. A table of energies on a chip of 45 nm is the usual
-# witness: a 32-bit multiplication takes 3.7 pJ, an addition 0.9 pJ (M. Horowitz, ISSCC 2014, as reprinted). A
+# In a *spiking* network, which takes its idea from nerve cells, a neuron sends nothing or a spike, at each of $T$ time
+# steps; a weight is then added where a spike arrives, and never multiplied. A table of energies on a chip of 45 nm is
+# the usual witness: a 32-bit multiplication takes 3.7 pJ, an addition 0.9 pJ (M. Horowitz, ISSCC 2014, as reprinted). A
 # multiply-add takes 4.6 pJ once for each weight; a spiking network takes 0.9 pJ for each *spike*. **Look at** how many
 # spikes it may afford, and at the third line.
 
@@ -484,8 +487,9 @@ median = {case: torch.stack([errors(*case, seed) for seed in range(5)]).median(0
 
 # %% [markdown]
 # **Look at** the column *ordinary part*. Without outliers all is well, and int8 even has the smaller error. With four
-# channels 100 times larger, int8 with one scale has all but lost the rest: three quarters of the numbers became zero,
-# and the whole product hardly shows it. E4M3 with one scale has not noticed, and at 1,000 times it has not either.
+# channels 100 times larger, int8 with one scale has all but lost the rest: three quarters of the numbers became zero.
+# The whole product shows little of that, and at 1,000 times, where nothing is left to lose, next to nothing. E4M3 with
+# one scale has not noticed either of the two.
 
 # %%
 print(f"{'format':18}{'outliers':>10}{'whole product':>15}{'ordinary part':>15}{'became zero':>13}")
@@ -550,13 +554,14 @@ for k in (128, 512, 1024, 4096):
 #
 # ### A pipeline that waits less
 #
-# V3 has 61 layers on 16 ranks, each with a sixteenth of the layers (section 3.2). A batch is cut into micro-batches
-# that pass the ranks one after another, forward and then backward. At the beginning the last rank has nothing to do
-# yet, and at the end the first has nothing left: the bubble. Three schedules:
+# V3 has 61 layers on 16 ranks (groups of GPUs), each with about a sixteenth of the layers (section 3.2). A batch is cut
+# into micro-batches that pass the ranks one after another, forward, and then back again. At the beginning the last rank
+# has nothing to do yet, then the first waits for work to come back, and at the end the last has nothing left: the
+# bubble. Three schedules:
 #
-# - **1F1B**: ranks fill up, then take a backward and a forward in turn.
-# - **ZB1P** cuts a backward in two. The gradient of the input is awaited by the rank before; that of the weights is
-#   awaited by nobody, and can fill holes.
+# - **1F1B** (one forward, one backward): ranks fill up, then take a backward and a forward in turn.
+# - **ZB1P** (for *zero bubble*) cuts a backward in two. The gradient of the input is awaited by the rank before; that
+#   of the weights is awaited by nobody, and can fill holes.
 # - **DualPipe** sends micro-batches in from both ends. Each rank holds two stages, and works on a forward of one
 #   direction and a backward of the other at once: while one computes, the other communicates.
 #
@@ -590,7 +595,7 @@ for name, spans in runs.items():
 # %% [markdown]
 # They agree, in the waiting and in the number of micro-batches whose activations a rank has to hold. (Where a forward
 # and the two halves of a backward differ in length, 1F1B keeps its formula, ZB1P keeps it while $W$ is the shortest,
-# and DualPipe's is off by a little.) DualPipe's price is the last column: every rank holds two stages.
+# and DualPipe's is off by some.) DualPipe's price is the last column: every rank holds two stages.
 #
 # In this picture all communication is free, and then DualPipe hardly beats ZB1P. Its point is that communication is
 # not. V3's step was measured (arXiv:2505.09343, table 4, first column; 2,048 GPUs). **Look at** where the time goes.
@@ -657,9 +662,10 @@ for name, nodes in visits.items():
 print(f"{'by counting':14}{float(expected_nodes(256, 8, 8)):.2f}, when the choice is free")
 
 # %% [markdown]
-# (Counting: a node holds none of the eight with probability $\binom{224}{8} / \binom{256}{8}$; eight nodes hold some
-# with eight times the rest.) **Look at** the blue bars: not eight nodes but five or six, for chance puts several
-# experts on one node. The limit to four (red) cuts a quarter off on average, and half for the widest-spread tokens.
+# (Counting: a node holds none of the eight with probability $\binom{224}{8} / \binom{256}{8}$, so it holds some with
+# the rest of 1, and of eight nodes eight times as many do on average.) **Look at** the blue bars: not eight nodes but
+# five or six, for chance puts several experts on one node. The limit to four (orange) cuts a quarter off on average,
+# and half for the widest-spread tokens.
 
 # %%
 shares = {name: (nodes.bincount(minlength=9)[1:] / len(nodes)).tolist() for name, nodes in visits.items()}
@@ -757,14 +763,15 @@ assert {cell.model for cell in CELLS if cell.verdict == "supported"} == {"DeepSe
 # ## Summary
 #
 # - 2.788M hours at an assumed \$2 are \$5.576M: the rent of the final run. Research, trials, data, staff and hardware
-#   are not in it. Run against run, Llama 3.1 405B took eleven times the hours, and ten of the eleven are operations per
-#   token.
+#   are not in it. Run against run, Llama 3.1 405B took eleven times the hours, above all because each of its tokens
+#   takes ten times the operations.
 # - V3's pre-training took $3.7 \cdot 10^{24}$ FLOP at an MFU of 39.1% (causal attention, BF16 peak). The same hours are
 #   19.5%, 34.3% or 43.8% in other conventions.
 # - No energy is published. Hours times 700 W give 1.95 GWh, which is a floor; with machine and building about 3 GWh
 #   (2.3 to 3.8). Most published energies of other models are made by the same rule and confirm nothing.
-# - Experts save operations: 16 times against a dense model of the same size, about 2.5 times against one as good, in
-#   the case that was published. They save no memory, and with many users no traffic from memory.
+# - Experts save operations: V3 takes a sixteenth of those of a dense model of its size. In the one case where a dense
+#   model about as good was published, a model of experts took a fifth of those of one of its size, and two fifths of
+#   those of the one as good. Experts save no memory, and with many users no traffic from memory.
 # - A spike is cheaper than a multiplication; fetching a weight is dearer than both.
 # - FP8 tiles, DualPipe and the four-node limit each save something that can be computed, and less than legend has it.
 # - Of 21 cells in a table from the press, four have a source, and all four are DeepSeek's.
@@ -782,10 +789,10 @@ assert {cell.model for cell in CELLS if cell.verdict == "supported"} == {"DeepSe
 # <details><summary>Answers</summary>
 #
 # 1. 187.1 + 9 x 44.04 + 1.8 + 102.8 + 926.7 = 1,614.8M parameters, times 6 is 9.7 GFLOP, and one more layer of
-#    attention 0.5: 260.6 in place of 250.5. 39.1% x 260.6 / 250.5 = 40.6%.
+#    attention 0.5: 260.6 in place of 250.5. 39.1% x 260.6 / 250.5 = 40.7%.
 # 2. That both draw the same for each GPU hour, and sit in like buildings: then watts and PUE cancel. Not how large they
 #    are. (And the models are not equally good at everything, so it is no statement about energy for a given quality.)
-# 3. The table has 16.88B for 16 users, 36.63B for one, 0.16B for 4,096. Sharing among 16 users saves a little more than
+# 3. The table has 17.29B for 16 users, 36.63B for one, 0.16B for 4,096. Sharing among 16 users saves a little more than
 #    half, where a dense model would save fifteen sixteenths.
 #
 # </details>
