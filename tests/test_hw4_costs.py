@@ -151,7 +151,7 @@ def test_an_allocation_may_be_a_part_in_a_thousand_off_and_no_more() -> None:
 
 NAMED = [
     ("optimal_allocation", lambda c, a, b, x, y: by_search(c, b, a, x, y), "A and B exchanged"),
-    ("optimal_allocation", lambda c, a, b, x, y: by_search(c, a, b, y, x), "exponents swapped"),
+    ("optimal_allocation", lambda c, a, b, x, y: by_search(c, a, b, y, x), "alpha and beta exchanged throughout"),
     ("optimal_allocation", lambda *given: by_search(*given)[0], "wanted 2 values (N, D), got a float"),
     ("optimal_allocation", lambda *given: [3 * x for x in by_bisection(*given)], "Case 1 of 4: N: wanted 7.30"),
     ("optimal_allocation", lambda c, a, b, x, y: by_search(c, b, a, y, x), "in the other order"),

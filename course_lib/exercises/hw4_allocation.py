@@ -131,6 +131,9 @@ ALLOCATION = Exercise(
         *named(
             "This matches exponents swapped: N grows with C^(beta/(alpha+beta)), D with C^(alpha/(alpha+beta)).",
             solved(exponent=lambda z: z.alpha / z.both),
+        ),
+        *named(
+            "This matches alpha and beta exchanged throughout: alpha is N's, in A/N^alpha, and beta is D's.",
             solved(
                 factor=lambda z: (z.beta * z.A / (z.alpha * z.B)) ** (1 / z.both), exponent=lambda z: z.alpha / z.both
             ),

@@ -133,6 +133,12 @@ def correlations(w: Resampled) -> Tensor:
     return w.slopes * u.std(-1) / v.std(-1)
 
 
+def round_all(w: Resampled) -> Tensor:
+    u, v = w.x.log()[w.draws], w.y.log()[w.draws]
+    away = u - u.mean()
+    return (away * (v - v.mean())).sum(-1) / away.square().sum(-1)
+
+
 def through_origin(w: Resampled) -> Tensor:
     u, v = w.x.log()[w.draws], w.y.log()[w.draws]
     return (u * v).sum(-1) / u.square().sum(-1)

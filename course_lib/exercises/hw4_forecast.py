@@ -149,6 +149,10 @@ FORECAST = Exercise(
             from_law(lambda law, runs, flops: made_larger(law, runs, flops)),
         ),
         *many(
+            "This matches 20 tokens a parameter, a rule of thumb: what is best follows from the law of these runs.",
+            from_law(lambda law, runs, flops: law.loss((flops / 120) ** 0.5, 20 * (flops / 120) ** 0.5)),
+        ),
+        *many(
             "This matches ln of the loss: turn it back with exp.",
             from_law(lambda law, runs, flops: math.log(law.best(flops)[2])),
         ),

@@ -173,8 +173,9 @@ HUBER_OBJECTIVE = Exercise(
             lambda w: w.branches(w.within, w.r.abs() - w.delta / 2),
         ),
         *each_way(
-            "This matches delta abs(r) - 1/2 outside: delta^2/2 is taken away.",
+            "This matches 1/2 or delta/2 taken from delta abs(r) outside: delta^2/2 is.",
             lambda w: w.branches(w.within, w.delta * w.r.abs() - 0.5),
+            lambda w: w.branches(w.within, w.delta * w.r.abs() - w.delta / 2),
         ),
         *each_way(
             "This matches abs(r) outside: the line there is delta (abs(r) - delta/2).",
@@ -226,6 +227,10 @@ HUBER_OBJECTIVE = Exercise(
         *many(
             "This matches A and B not exponentiated in the law: theta holds their logarithms.",
             law_as(lambda w: w.theta[2].exp() + w.theta[0] / w.n ** w.theta[3] + w.theta[1] / w.d ** w.theta[4]),
+        ),
+        *many(
+            "This matches A, B and E not exponentiated in the law: theta holds their logarithms.",
+            law_as(lambda w: w.theta[2] + w.theta[0] / w.n ** w.theta[3] + w.theta[1] / w.d ** w.theta[4]),
         ),
         *many(
             "This matches E left out of the law: theta holds its logarithm.",

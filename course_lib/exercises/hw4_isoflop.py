@@ -49,6 +49,10 @@ def vertex(u: Tensor, y: Tensor) -> float:
     return -slope / (2 * bend)
 
 
+def squeezed(u: Tensor) -> Tensor:
+    return (2 * u - u.max() - u.min()) / (u.max() - u.min())
+
+
 def from_line(make: Callable[[float, float, float], float]) -> Size:
     """From a, b and c of the right parabola."""
     return lambda n, y: make(*parabola(n.log(), y))
@@ -164,6 +168,12 @@ ISOFLOP_OPTIMUM = Exercise(
             "Polynomial.fit and columns 1, u, u^2 give it last.",
             from_line(lambda a, b, c: math.exp(-b / (2 * c))),
             from_line(lambda a, b, c: -b / (2 * c)),
+        ),
+        *many(
+            "This matches coefficients of Polynomial.fit as they are, those of ln N squeezed into -1 to 1: take its "
+            ".convert() first.",
+            lambda n, y: math.exp(vertex(squeezed(n.log()), y)),
+            lambda n, y: vertex(squeezed(n.log()), y),
         ),
         *many(
             "This matches a vertex that is not moved back: the middle of ln N was taken away before the fit.",

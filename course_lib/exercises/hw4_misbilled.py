@@ -97,8 +97,9 @@ MFU_MISTAKES = [
                 1e12,
                 1e-12,
             ),
-            "This matches twice the peak, as with sparsity or FP8: take peak_flops as it comes.": (1 / 2,),
-            "This matches flops doubled: a multiply and an add are counted as two in it already.": (2,),
+            "This matches twice the peak, as with sparsity or FP8, or half of flops: take both as they come.": (1 / 2,),
+            "This matches flops doubled, whose multiply and add count as two already, or half the peak: take both as "
+            "they come.": (2,),
             "This matches 6 flops: flops is all the work already, and not N D.": (6,),
             "This matches the number of GPUs once more: GPU-hours are those of all, peak_flops is one GPU's.": (
                 1 / 2048,
@@ -146,7 +147,7 @@ MFU_MISTAKES = [
                 for always in (989.5e12, 989.4e12, 989e12, 990e12)
             ],
             "This matches a rounded fraction: return all digits.": rounded(mfu, 2, 3, 4),
-            "This matches a whole division, //, which leaves 0: divide with /.": [
+            "This matches a whole number, from int() or //, which is 0 here: divide with /.": [
                 lambda flops, hours, peak: flops // (hours * HOUR * peak)
             ],
         }
@@ -199,6 +200,7 @@ ENERGY_MISTAKES = [
             f"This matches kilowatt-hours, or watts taken for kilowatts: {WATT_HOURS}": (1e3,),
             f"This matches gigawatt-hours, or kilowatts where watts came: {WATT_HOURS}": (1e-3,),
             f"This matches terawatt-hours, or a division by 10^6 twice: {WATT_HOURS}": (1e-6,),
+            "This matches 10e6, which is ten million: a million is 1e6.": (0.1,),
             f"This matches 1024 x 1024 for a million: {WATT_HOURS}": (1e6 / 1024**2,),
             f"This matches joules, which are watt-seconds: {WATT_HOURS}": (HOUR * 1e6,),
             f"This matches kilojoules, a joule being a watt-second: {WATT_HOURS}": (HOUR * 1e3,),
@@ -240,7 +242,7 @@ ENERGY_MISTAKES = [
                 lambda hours, watts, pue=1.0: hours / watts * pue,
             ],
             "This matches a rounded energy: return all digits.": rounded(energy_mwh, 0, 1, 2, 3),
-            "This matches a whole division, //: divide with /.": [
+            "This matches whole megawatt-hours, from int() or //: fractions count too, so divide with /.": [
                 lambda hours, watts, pue=1.0: hours * watts * pue // 1e6
             ],
         }

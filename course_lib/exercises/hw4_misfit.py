@@ -74,6 +74,12 @@ def turned_round(x: Tensor, y: Tensor) -> Pair:
     return (-height / slope).exp().item(), (1 / slope).item()
 
 
+def of_means(x: Tensor, y: Tensor) -> Pair:
+    u, v = x.log() - x.mean().log(), y.log() - y.mean().log()
+    slope = (u * v).sum() / u.square().sum()
+    return (y.mean().log() - slope * x.mean().log()).exp().item(), slope.item()
+
+
 def of_y_itself(x: Tensor, y: Tensor) -> Pair:
     """Least squares of y, not of ln y; x over its geometric mean, or the powers differ too much in size."""
     scale = x.log().mean().exp().item()
@@ -204,6 +210,7 @@ FIT_POWER_LAW = Exercise(
             through(lambda x: (0, len(x) - 1)),
             through(lambda x: (int(x.argmin()), int(x.argmax()))),
             through(lambda x: (0, 1)),
+            slope_of(lambda u, v: (v[-1] - v[0]) / (u[-1] - u[0])),
         ),
         *many(
             "This matches a mean or median of slopes from point to point: least squares weighs far points more.",
@@ -225,6 +232,7 @@ FIT_POWER_LAW = Exercise(
             "This matches the least distance to the line, across both axes: least squares of ln y looks along y alone.",
             slope_of(orthogonal),
             slope_of(lambda u, v: v.std() / u.std() * line(u, v)[1].sign()),
+            slope_of(lambda u, v: v.std() / u.std()),
         ),
         *many(
             "This matches least squares of y itself: the largest y decide then, so take the squares of ln y.",
@@ -250,6 +258,16 @@ FIT_POWER_LAW = Exercise(
         *many(
             "This matches the mean of ln x added: the height is mean ln y minus exponent times mean ln x.",
             height_of(lambda x, y, slope: (y.log().mean() + slope * x.log().mean()).exp()),
+        ),
+        *many(
+            "This matches ln of the means of x and y: the means of ln x and of ln y are wanted.",
+            of_means,
+        ),
+        *many(
+            "This matches x or y sorted without the other: a point is a pair, so both keep their order.",
+            lambda x, y: fit_power_law(x.sort().values, y),
+            lambda x, y: fit_power_law(x, y.sort().values),
+            lambda x, y: fit_power_law(x.sort().values, y.sort().values),
         ),
         *many(
             "This matches log(1 + x): a power law is straight in ln x alone.",

@@ -17,6 +17,7 @@ from course_lib.exercises.hw4_bootstrap import (
     method,
     of,
     once_each,
+    round_all,
     sorted_at,
     through_origin,
 )
@@ -170,6 +171,10 @@ BOOTSTRAP_INTERVAL = Exercise(
         *many(
             "This matches one exponent, that of all points: an interval has two ends.",
             lambda w: w.around(w.exponent, 0),
+        ),
+        *many(
+            "This matches means over all draws: each draw is fitted by itself, round means of its own.",
+            of(round_all),
         ),
         *many(
             "This matches lines through the origin: their height has to be fitted too.",

@@ -10,7 +10,10 @@ from course_lib.exercises.engine import Case
 
 Run = tuple[float, float, float]  # parameters, tokens, loss
 NOISE = 1e-3  # of ln loss: two seeds of the same training differ by about as much
-CASES, BUDGETS, SIZES = 3, 5, 7
+BUDGETS, SIZES = 5, 7
+# log10 of tokens per parameter, where they are best: laws that ask for size, for both, and for text, so that no rule of
+# thumb is near in all.
+SHARES = ((0, 0.4), (0.8, 1.8), (2.7, 3.2))
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ def _drawn(seed: int) -> list[tuple[Case, float]]:
         return math.exp(NOISE * float(torch.randn((), dtype=torch.float64, generator=generator)))
 
     drawn = []
-    for _ in range(CASES):
+    for share in SHARES:
         first, step = 10 ** draw(16.5, 18.5), 10 ** draw(0.4, 0.6)
         budgets = [float(f"{first * step**i:.2g}") for i in range(BUDGETS)]  # two digits: easy to read and to group
         alpha = draw(0.28, 0.36)
         beta = alpha + draw(0.04, 0.08) * (1 if draw(-1, 1) > 0 else -1)
-        law = _law(budgets[2], draw(1.5, 2.2), draw(0.5, 0.9), alpha, beta, tokens_per_param=10 ** draw(0.8, 1.8))
+        law = _law(budgets[2], draw(1.5, 2.2), draw(0.5, 0.9), alpha, beta, tokens_per_param=10 ** draw(*share))
         runs = []
         for flops in budgets:
             off_centre = draw(-0.5, 0.5)
