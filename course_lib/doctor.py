@@ -36,7 +36,7 @@ def examine() -> list[Finding]:
     return [
         Finding("Python", platform.python_version()),
         Finding("PyTorch", torch.__version__),
-        Finding("device", device),
+        Finding("device", device, "" if cuda else _unused_gpu()),
         Finding("memory", f"{memory / 2**30:.0f} GiB" if memory else "unknown"),
         Finding("JupyterLab", "installed" if lab else "absent", "" if lab else "python3 course.py lab installs it"),
         Finding(
@@ -49,6 +49,15 @@ def examine() -> list[Finding]:
         ),
         _sandbox(),
     ]
+
+
+def _unused_gpu() -> str:
+    """What a GPU lacks that is here and that PyTorch does not see."""
+    if not shutil.which("nvidia-smi"):
+        return ""  # a CPU is enough
+    if torch.version.cuda:
+        return "PyTorch sees no GPU, though there is a driver: nvidia-smi tells what it sees"
+    return "this PyTorch is for CPUs: to use the GPU, install a CUDA build of it into .venv"
 
 
 def _sandbox() -> Finding:

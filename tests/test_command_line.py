@@ -70,6 +70,20 @@ def test_doctor_tries_the_sandbox(code: int, found: str, tmp_path: Path, monkeyp
     assert ("No permissions" in finding.remedy) == bool(code)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+@pytest.mark.parametrize(("build", "remedy"), [(None, "this PyTorch is for CPUs"), ("13.0", "sees no GPU")])
+def test_doctor_tells_of_a_gpu_that_is_not_used(
+    build: str | None, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor.torch.version, "cuda", build)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert {each.name: each for each in doctor.examine()}["device"].remedy == ""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert remedy in {each.name: each for each in doctor.examine()}["device"].remedy
+
+
 TINY = ("train", "--steps", "4", "--batch-size", "2", "--length", "16", "--text", "python-docs")
 
 
