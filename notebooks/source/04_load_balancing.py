@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 04 Load balancing: work for every expert
 #
-# *Read: 40 minutes. Runs: about a minute on a CPU. Needs: PyTorch and matrices; [lesson 03](03_moe_routing.ipynb).*
+# *Read: 40 minutes. Runs: half a minute on a CPU. Needs: PyTorch and matrices; [lesson 03](03_moe_routing.ipynb).*
 #
 # A model with many experts learns to use a few. Nobody tells it to: the router likes some experts better from the first
 # step on, those learn, and the others never get the chance. This lesson lets that happen, and repairs it twice: with a
@@ -20,7 +20,7 @@
 # ## Watch it collapse
 #
 # Here is DeepSeek-V3 in small: bytes for tokens, one dense layer, then two layers of 16 experts, of which each token
-# chooses 2. It trains for 100 steps on simple English stories, with 2,048 bytes a step, and nothing is done about balance.
+# chooses 2. It trains for 40 steps on simple English stories, with 2,048 bytes a step, and nothing is done about balance.
 
 # %%
 # %matplotlib inline
@@ -32,11 +32,13 @@ from course_lib.config import mini
 from course_lib.model import MiniDeepSeek
 from course_lib.training import Recipe, Training
 
+torch.set_num_threads(1)  # products this small are not worth sharing out
+
 # %%
 text = corpus.load("stories", 1_000_000)
 torch.manual_seed(0)
 model = MiniDeepSeek(mini())
-training = Training(model, text, Recipe(steps=100, learning_rate=5e-3))
+training = Training(model, text, Recipe(steps=40, learning_rate=5e-3))
 for _ in training.run():
     pass
 history, (e, k) = training.history, (model.config.n_routed_experts, model.config.num_experts_per_tok)
@@ -52,7 +54,7 @@ print(f"2,048 bytes, each to {k} experts: {history.load[0, 0].sum()} a step and 
 from course_lib.figures.balance import balance_figure
 from course_lib.widgets.balance import Settings, picture
 
-balance_figure(picture(Settings(balance="nothing", steps=100), history, text.floor))
+balance_figure(picture(Settings(balance="nothing", steps=40), history, text.floor))
 
 # %% [markdown]
 # The upper right panel is the measure of the next section: at its dashed line, one expert gets every token. In
@@ -140,8 +142,8 @@ print(f"batch MaxVio {max_violation(batches).mean():g}, global MaxVio {max_viola
 
 last = history.load[-20:]
 batch_violation, global_violation = max_violation(last).mean(0), max_violation(last.sum(0))
-assert (global_violation <= batch_violation + 1e-9).all() and (batch_violation - global_violation < 0.1).all()
-print("our model, last 20 steps: the global one is smaller than the batch one, by less than 0.1")
+assert (global_violation <= batch_violation + 1e-9).all() and (global_violation > 0.8 * batch_violation).all()
+print("our model, last 20 steps: in both layers the global one is more than four fifths of the batch one")
 
 # %% [markdown]
 # The last line is the mark of a collapse: in all batches the same expert is overrun.
@@ -158,6 +160,9 @@ print("our model, last 20 steps: the global one is smaller than the batch one, b
 # | $f_i$ | the load of expert $i$ in fair shares: 1 is fair. A count, so no gradient flows through it |
 # | $P_i$ | the part of all affinity that goes to expert $i$, averaged over tokens. Here the gradient flows |
 # | $\alpha$ | how much balance is worth, in nats of loss. V3 used 0.0001 (section 4.2) |
+#
+# (In the report $f_i$ counts the $k$ largest affinities, without the bias of the next section. Ours counts the experts that
+# were really chosen. With the loss alone the two are the same.)
 #
 # By hand, for 64 tokens and 8 experts that grow in popularity:
 
@@ -257,7 +262,7 @@ torch.manual_seed(0)
 scores = (torch.randn(2048, e) + torch.randn(e)).sigmoid()
 
 
-def balanced(speed: float, steps: int = 2000, **groups: int) -> tuple[torch.Tensor, list[float]]:
+def balanced(speed: float, steps: int, **groups: int) -> tuple[torch.Tensor, list[float]]:
     """Biases after so many steps, and the MaxVio of every step."""
     bias, violations = torch.zeros(e), []
     for _ in range(steps):
@@ -275,8 +280,8 @@ def balanced(speed: float, steps: int = 2000, **groups: int) -> tuple[torch.Tens
 # %%
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 for speed, colour in ((0.1, "#E69F00"), (0.01, "#0072B2"), (0.001, "#009E73")):
-    bias, violations = balanced(speed)
-    axes.plot(range(1, 2001), violations, color=colour, label=f"speed {speed}")
+    violations = balanced(speed, steps=500)[1]
+    axes.plot(range(1, 501), violations, color=colour, label=f"speed {speed}")
     late = sum(violations[-50:]) / 50
     print(f"speed {speed:5}: MaxVio {violations[0]:.2f} at first, {late:.2f} over the last 50 steps")
 axes.set(xlabel="step", xscale="log", ylabel="MaxVio", title="fixed affinities, biases that answer the load")
@@ -366,12 +371,12 @@ print(f"its gates add up to {(factor * g).sum(-1).mean():.1f}")
 # **Look at** the last two columns.
 
 # %%
-free = balanced(0.01, steps=300)[0]
+free = balanced(0.01, steps=100)[0]
 want = choose_experts(scores, k, bias=free)
 print("open groups   MaxVio without bias   with bias   affinity chosen, against free choice")
 for open_groups in (4, 2, 1):
     groups = {"n_group": 4, "topk_group": open_groups}
-    bias, violations = balanced(0.01, steps=300, **groups)
+    bias, violations = balanced(0.01, steps=100, **groups)
     indices = choose_experts(scores, k, bias=bias, **groups)
     kept = scores.gather(1, indices).sum() / scores.gather(1, want).sum()
     late = sum(violations[-50:]) / 50
@@ -385,7 +390,7 @@ for open_groups in (4, 2, 1):
 #
 # ## Four ways, compared
 #
-# A hundred steps say little about the loss. So the same model was trained four times for 800 steps, and all of it again with
+# Forty steps say little about the loss. So the same model was trained four times for 800 steps, and all of it again with
 # other seeds: without balance, by the sequence-wise loss, by the bias, and by both. That takes longer than a page may, so a
 # command did it, and its log is part of the course:
 # `python3 course.py sweep balance --seeds 0,1,2,3,4,5 --out course_lib/logs/balance.csv`.
@@ -518,7 +523,7 @@ print(f"ours: the loss is lower with the bias for {lower.sum()} of {len(lower)} 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.balance import BalanceLab
 
-lab = BalanceLab(balance="bias", steps=100)
+lab = BalanceLab(balance="bias", steps=60)
 lab
 
 # %% tags=["nbval-ignore-output"]

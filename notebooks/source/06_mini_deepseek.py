@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 06 MiniDeepSeek: all of it, in small
 #
-# *Read: 40 minutes. Runs: two minutes on a CPU. Needs: PyTorch and matrices; lessons [02](02_mla.ipynb),
+# *Read: 50 minutes. Runs: less than a minute on a CPU. Needs: PyTorch and matrices; lessons [02](02_mla.ipynb),
 # [03](03_moe_routing.ipynb), [04](04_load_balancing.ipynb) and [05](05_mtp.ipynb).*
 #
 # Five lessons took a model apart. This one puts it together, trains it, and asks of each part what it is worth. After
@@ -36,6 +36,7 @@ from torch import nn
 from course_lib.config import mini, published
 from course_lib.figures.anatomy import anatomy_figure
 
+torch.set_num_threads(1)  # products this small are not worth sharing out
 config = mini(num_nextn_predict_layers=1)
 anatomy_figure(config)
 
@@ -175,7 +176,7 @@ text = corpus.load("stories", 1_000_000)
 print(corpus.decode(text.training[:250]), "...\n")
 
 
-def sample(model, temperature, new=150):
+def sample(model, temperature, new=120):
     """What the model makes of a beginning."""
     written = generate(model, corpus.encode("In the ")[None], new, temperature=temperature).tokens[0]
     return "In the " + "".join(c if c.isascii() and c.isprintable() else "." for c in corpus.decode(written))
@@ -190,7 +191,7 @@ print(sample(reference, temperature=0.8))
 # done whole or not at all, and running the cell again goes on where it stopped.
 
 # %%
-recipe = Recipe(steps=400, batch_size=8, length=128, learning_rate=1e-2, bias_speed=0.01, mtp_weight=0.3)
+recipe = Recipe(steps=300, batch_size=4, length=128, learning_rate=1.5e-2, bias_speed=0.01, mtp_weight=0.3)
 torch.manual_seed(0)
 model = MiniDeepSeek(config)
 training = Training(model, text, recipe)
@@ -238,7 +239,7 @@ plt.show()
 
 # %% tags=["nbval-ignore-output"]
 for temperature in (0.0, 0.8, 1.0):
-    print(f"{temperature}: {sample(model, temperature, 110)}\n")
+    print(f"{temperature}: {sample(model, temperature, 100)}\n")
 
 # %% [markdown]
 # How good is it? A sample that one likes proves nothing, so count. How many of the words that it writes are words of
@@ -250,17 +251,17 @@ known = set(corpus.decode(text.training).split())
 
 def known_words(model):
     prompts = corpus.encode("In the ").repeat(16, 1)
-    written = generate(model, prompts, 110, temperature=0.8).tokens
+    written = generate(model, prompts, 80, temperature=0.8).tokens
     words = [word for row in written for word in corpus.decode(row).split()[1:-1]]
     return sum(word in known for word in words) / max(len(words), 1)
 
 
 before, after, loss = known_words(reference), known_words(model), training.evaluate(sequences=64).loss
-assert before < 0.05 and after > 0.4 and loss < 1.5
-print("words of the stories: before fewer than 1 in 20, now more than 4 in 10; loss now below 1.5")
+assert before < 0.05 and after > 0.25 and loss < 1.9
+print("words of the stories: before fewer than 1 in 20, now more than 1 in 4; loss now below 1.9")
 
 # %% [markdown]
-# Fewer than half a million bytes and a minute. A longer training is a command, and it can be stopped with Ctrl-C and
+# That took 153,600 bytes and less than a minute. A longer training is a command, and it can be stopped with Ctrl-C and
 # goes on when it is called again:
 #
 # ```
@@ -271,11 +272,11 @@ print("words of the stories: before fewer than 1 in 20, now more than 4 in 10; l
 # ### How far back, how far on
 #
 # The windows it was trained on have 128 bytes. Nothing in the code stops us from reading longer ones. **Look at** the
-# loss by position, right of the dotted line: for a while it goes well, and then the model is lost.
+# loss by position, right of the dotted line: for a while it goes nearly as well, and then the model is lost.
 
 # %%
 with torch.no_grad():
-    windows = text.windows(48, 512)
+    windows = text.windows(16, 512)
     by_position = F.cross_entropy(model(windows[:, :-1]).mT, windows[:, 1:], reduction="none").mean(0)
 figure, axes = plt.subplots(figsize=(8, 2.4), layout="constrained")
 parts = by_position.split(32)
@@ -334,7 +335,7 @@ print(
 runs = {}
 for name, changes in MODELS.items():
     c = mini(**changes)
-    runs[name] = Training(MiniDeepSeek(c), text, Recipe(steps=8, bias_speed=0.01 if c.moe_layers else 0))
+    runs[name] = Training(MiniDeepSeek(c), text, Recipe(steps=5, batch_size=8, bias_speed=0.01 if c.moe_layers else 0))
 for _ in zip(*(each.run() for each in runs.values()), strict=True):
     pass
 seconds = {name: min(step.seconds for step in each.history.steps) for name, each in runs.items()}
@@ -523,8 +524,9 @@ for key in sorted(names, key=record.get):
     print(f"  {names[key]:24}{record[key]:.2f}")
 
 # %% [markdown]
-# What these compare, and what not. nanoGPT is a well-known small transformer, and 1.886 is what its documentation gives
-# for a short run on a CPU, on the same tenth: another size, windows of 64, another training. The compressors saw the
+# What these compare, and what not. nanoGPT is a well-known small transformer. Its documentation gives a command
+# for a short run on a CPU and promises a loss of 1.88; run here, it reached 1.886 on the same tenth. Another size, windows
+# of 64, another training. The compressors saw the
 # last tenth only and had to learn English from it, while the model had read the other nine. One that had read them too
 # would do better. Still, a loss *is* a compressed size: with an arithmetic coder, the model would need so many nats a
 # character, where a plain byte takes $\ln 256 = 5.55$.
@@ -551,14 +553,14 @@ plt.show()
 
 # %%
 prompt = corpus.encode("ROMEO:\n")
-written = generate(model, prompt[None], record["window"] - len(prompt), temperature=0.8)
+written = generate(model, prompt[None], 160, temperature=0.8)
 print("ROMEO:\n" + corpus.decode(written.tokens[0]))
 
 # %% [markdown]
 # ## Have its experts specialised?
 #
 # Load balance says that all experts work. It does not say that they do different things. The simplest question one can
-# ask of a model that reads bytes: do some experts prefer some kinds of bytes? We need text. The model writes sixteen
+# ask of a model that reads bytes: do some experts prefer some kinds of bytes? We need text. The model writes 32
 # pieces itself, and for a text that it neither wrote nor read we take a sonnet (number 18; there are only plays in what
 # it has read).
 
@@ -590,8 +592,8 @@ def kind(byte):
 
 
 # %%
-start = torch.full((16, 1), ord("\n"))
-own = torch.cat([start, generate(model, start, record["window"] - 1, temperature=0.8, seed=1).tokens], dim=1)
+start = torch.full((32, 1), ord("\n"))
+own = torch.cat([start, generate(model, start, record["window"] // 2 - 1, temperature=0.8, seed=1).tokens], dim=1)
 verse = corpus.encode(sonnet)
 texts = {"own writing": own, "sonnet": verse[: len(verse) // 5 * 5].view(5, -1)}  # pieces that fit into the window
 for name, tokens in texts.items():
@@ -638,7 +640,7 @@ for word, row in zip(KINDS, relative.transpose(0, 1), strict=True):
 figure, panels = plt.subplots(1, len(relative), figsize=(10, 2.6), layout="constrained", sharey=True)
 for number, (axes, layer) in enumerate(zip(panels, relative, strict=True)):
     image = axes.imshow(layer.clamp(min=1 / 8).log2(), cmap="PuOr_r", vmin=-3, vmax=3, aspect="auto")
-    axes.set(title=f"layer {number + c.first_k_dense_replace}", xlabel="expert", yticks=range(len(KINDS)))
+    axes.set(title=f"layer {number + c.first_k_dense_replace + 1}", xlabel="expert", yticks=range(len(KINDS)))
 panels[0].set_yticklabels(KINDS)
 bar = figure.colorbar(image, ax=panels, ticks=[-3, -2, -1, 0, 1, 2, 3])
 bar.ax.set_yticklabels(["< 1/8", "1/4", "1/2", "1", "2", "4", "8"])
@@ -666,7 +668,7 @@ def information(counts):
 print(f"{'':13}{'layer':>6}{'this byte':>12}{'next byte':>12}{'chance at most':>17}   [nats]")
 for name, tokens in texts.items():
     indices, kinds = choices(tokens)
-    for number, layer in enumerate(indices, c.first_k_dense_replace):
+    for number, layer in enumerate(indices, c.first_k_dense_replace + 1):
         moved = [kinds.roll(20 + i * (len(kinds) - 40) // 99) for i in range(100)]
         this, following, *chance = (information(table(layer, each)) for each in (kinds, kinds.roll(-1), *moved))
         print(f"{name:13}{number:6}{this:12.2f}{following:12.2f}{max(chance):17.2f}")
