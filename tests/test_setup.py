@@ -77,6 +77,12 @@ def test_what_is_for_instructors_goes_to_the_grader(course: ModuleType) -> None:
     assert [command[-1] for command in course.commands if "pip" in command] == [".[test]"]
 
 
+def test_the_repository_is_set_with_what_the_lab_needs(course: ModuleType) -> None:
+    assert course.main(["colab", "ada/course"]) == 0
+    assert course.commands[-1][1:] == ["-m", "course_grader.colab", "ada/course"]
+    assert [command[-1] for command in course.commands if "pip" in command] == [".[lab]"]
+
+
 def test_a_failed_installation_stops_and_is_tried_again(course: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     course.codes["pip"] = 7
     assert course.main(["lab"]) == 7
@@ -126,6 +132,13 @@ def test_conda_asks_for_what_pip_asks_for() -> None:
     assert pip == ["-c constraints.txt", f"-e .[{extras}]"]
     python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
     assert python.removeprefix("python=") in project["requires-python"]
+
+
+def test_binder_installs_from_a_copy_of_the_whole_repository() -> None:
+    """repo2docker copies all first where a pip line names a local file, and prefers these to environment.yml."""
+    files = {path.name for path in ROOT.iterdir()}
+    assert {"environment.yml", "constraints.txt", "pyproject.toml"} <= files
+    assert files.isdisjoint({"binder", ".binder", "Dockerfile"})
 
 
 def test_every_dependency_is_pinned_and_no_pin_has_an_address() -> None:
