@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from course_lib import routing
-from course_lib.figures.balance import CLASSES, BalancePicture, balance_figure, balance_svg
+from course_lib.figures.balance import BODY, CLASSES, PANEL, BalancePicture, balance_figure, balance_svg
 from course_lib.training import History, Recipe
 from course_lib.widgets import balance
 from course_lib.widgets.balance import BalanceLab
@@ -191,18 +191,21 @@ def area(picture: BalancePicture, colour: str) -> float:
     """All that one class covers [px²]."""
     svg = ElementTree.fromstring(balance_svg(picture))
     paths = [path.attrib["d"] for path in svg.iter("path") if path.get("fill") == colour]
-    return sum(float(w) * float(h) for w, h in re.findall(r"h([\d.]+)v([\d.]+)H", "".join(paths)))
+    corners = re.findall(r"M([\d.]+) [\d.]+H([\d.]+)v([\d.]+)H", "".join(paths))
+    return sum((float(right) - float(left)) * float(height) for left, right, height in corners)
 
 
 def test_colours_cover_what_the_load_was() -> None:
     none, fair, twice = (area(PICTURE, colour) for colour in ("#08306b", "#eeeeee", "#f16913"))
     assert fair == pytest.approx(2 * none, rel=0.01) == pytest.approx(2 * twice, rel=0.01)
-    assert fair == pytest.approx(200 * (324 / 2 - 26), rel=0.01), "half of the steps, all experts of one layer"
+    assert fair == pytest.approx(PANEL / 2 * (BODY / 2 - 26), rel=0.01), "half of the steps, all experts of one layer"
     assert sum(area(PICTURE, colour) for colour in CLASSES) == pytest.approx(2 * fair, rel=0.01)
 
 
 def test_the_picture_in_words() -> None:
-    label = ElementTree.fromstring(balance_svg(PICTURE)).attrib["aria-label"]
+    first, second = ElementTree.fromstring(balance_svg(PICTURE))
+    label = first.attrib["aria-label"]
+    assert second.get("aria-hidden") == "true", "the first one speaks for both"
     assert label.startswith("After 12 of 24 steps: loss 2.00. layer 2: MaxVio 0.00, the busiest expert has 1.00")
     assert "layer 3: MaxVio 1.00, the busiest expert has 2.00 and the idlest 0.00 of a fair share" in label
     assert "worst: 1, one expert has every token" in balance_svg(PICTURE)

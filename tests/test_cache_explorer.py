@@ -10,7 +10,7 @@ from matplotlib.text import Annotation
 
 from course_lib.accounting import cache_bytes, parameters, serving
 from course_lib.config import published
-from course_lib.figures.cache import cache_figure
+from course_lib.figures.cache import LEFT, RIGHT, cache_figure
 from course_lib.widgets.cache import CacheExplorer
 
 
@@ -42,14 +42,17 @@ def test_controls_move_the_bars() -> None:
     assert widths(explorer) == pytest.approx([2 * width for width in before], abs=0.2)
     explorer.memory.value = 180  # the axis is the GPU's
     assert widths(explorer) == pytest.approx([2 * width * 80 / 180 for width in before], abs=0.2)
-    explorer.models.value = ("mixtral-8x7b",)
+    explorer.models["mixtral-8x7b"].value = explorer.models["llama-3-8b"].value = True
+    assert len(widths(explorer)) == 3 and "mixtral-8x7b" in label(explorer)
+    for name in ("deepseek-v3", "llama-3-8b"):
+        explorer.models[name].value = False
     assert len(widths(explorer)) == 1 and "mixtral-8x7b" in label(explorer)
 
 
 def test_bars_beyond_the_axis_stop_there_and_say_so() -> None:
     explorer = CacheExplorer(models=("llama-2-7b", "deepseek-v3"), context=2**20, users=128)
     first, second = widths(explorer)
-    assert first == second == 450
+    assert first == second == RIGHT - LEFT
     assert explorer.picture.value.count("» ") == 2
     assert "0 users fit *; deepseek-v3 9.43 TB, 1 user fit *" in label(explorer)
     assert "* longer than this model was built for" in explorer.picture.value

@@ -9,7 +9,7 @@ from matplotlib.text import Annotation
 
 from course_lib.cost import Swing, between
 from course_lib.cost_data import RUNS, V3
-from course_lib.figures.cost import CostPicture, cost_figure, cost_svg, tornado_figure
+from course_lib.figures.cost import LEFT, RIGHT, CostPicture, cost_figure, cost_svg, tornado_figure
 from course_lib.widgets.cost import CostExplorer
 
 
@@ -111,9 +111,9 @@ def test_bars_beyond_the_axis_stop_there_and_say_so() -> None:
     explorer = CostExplorer()
     assert explorer.picture.value.count("» ") == 0
     explorer.price.value = 10.0
-    assert bars(explorer)[0] == (210, 430) and explorer.picture.value.count("» ") == 1
+    assert bars(explorer)[0] == (LEFT, RIGHT - LEFT) and explorer.picture.value.count("» ") == 1
     explorer.hours.value = explorer.hours.max
-    assert all(start + width <= 640.1 for start, width in bars(explorer))
+    assert all(start + width <= RIGHT + 0.1 for start, width in bars(explorer))
     assert explorer.picture.value.count("» ") > 2
 
 

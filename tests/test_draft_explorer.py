@@ -318,8 +318,8 @@ def test_another_prompt_and_none() -> None:
     assert "Not written. The prompt is empty" in said(each) and "Nothing written yet" in each.picture.value
     each.button.click()
     assert "The prompt is empty" in said(each) and each.button.description == "Write"
-    each.ready.value = mtp.PROMPTS[1]
-    assert each.prompt.value == mtp.PROMPTS[1] and each.ready.value == ""
+    each.ready[mtp.PROMPTS[1]].click()
+    assert each.prompt.value == mtp.PROMPTS[1] and "press Write" in said(each)
     each.write()
     start = "".join(shown for kind, shown, _ in spans(each.picture.value) if kind == "prompt")
     assert start == mtp.PROMPTS[1].replace("\n", "↵\n")

@@ -9,7 +9,7 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from course_lib.figures.routing import BIASED, CHOSEN, CLOSED, OPEN, routing_figure
+from course_lib.figures.routing import BIASED, BOTTOM, CHOSEN, CLOSED, OPEN, SMALL, routing_figure
 from course_lib.routing import affinities, choose_experts, gate_weights
 from course_lib.widgets.routing import RoutingExplorer
 
@@ -64,7 +64,7 @@ def test_bars_are_as_high_as_the_affinities(explorer: RoutingExplorer) -> None:
         scores = affinities(explorer.hidden, explorer.centroids, "sigmoid")[position]
         high = torch.tensor(heights(explorer))
         torch.testing.assert_close(high / high.max(), scores / scores.max(), rtol=1e-3, atol=1e-3)
-        assert [f"{score:.2f}" for score in scores.tolist()] == decimals(explorer, "font-size:11px")
+        assert [f"{score:.2f}" for score in scores.tolist()] == decimals(explorer, SMALL)
 
 
 def decimals(explorer: RoutingExplorer, style: str) -> list[str]:
@@ -131,9 +131,9 @@ def test_experts_that_lose_their_place_to_a_closed_group_are_named(explorer: Rou
         explorer.token.value = position
         lost = set(routed_by_hand(explorer, position, 4)) & coloured(explorer, CLOSED)
         assert explorer.routed.shut_out == lost
-        assert explorer.picture.value.count(">shut out<") == len(lost)
+        assert explorer.picture.value.count(">shut<") == explorer.picture.value.count(">out<") == len(lost)
     explorer.topk_group.value = 4
-    assert not coloured(explorer, CLOSED) and "shut out" not in explorer.picture.value
+    assert not coloured(explorer, CLOSED) and ">shut<" not in explorer.picture.value
 
 
 def test_softmax_gates_differ_and_the_bias_reaches_less_far(explorer: RoutingExplorer) -> None:
@@ -185,7 +185,7 @@ def test_a_negative_biased_score_hangs_below_the_line(explorer: RoutingExplorer)
     line = float(bars(explorer)[lowest]["y"]) + float(bars(explorer)[lowest]["height"])
     assert scores[lowest] < 0.3
     assert float(outline["y"]) == pytest.approx(line, abs=0.1)
-    assert float(outline["y"]) + float(outline["height"]) <= 281
+    assert float(outline["y"]) + float(outline["height"]) <= BOTTOM + 1
 
 
 def test_few_experts_that_do_not_split_into_four(explorer: RoutingExplorer) -> None:

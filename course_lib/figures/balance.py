@@ -18,13 +18,15 @@ CLASSES = {
     "#eeeeee": "fair", "#fdd0a2": "1.25", "#f16913": "2", "#8c2d04": "> 4",
 }  # fmt: skip
 BOUNDS = (1 / 8, 1 / 4, 1 / 2, 0.8, 1.25, 2, 4)  # between one class and the next
-LEGEND = "share of an expert: blue too few tokens, grey about its fair share (0.8 to 1.25), orange too many"
+LEGEND = "in fair shares: blue too few tokens, grey 0.8 to 1.25, orange too many"
 LAYERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito
 COLUMNS = 60  # at most; steps that share one are averaged
 
-WIDTH, BODY, BOTTOM = 900, 324, 376  # px: whole picture; end of the panels, end of the picture
-LOADS, CHARTS, PANEL, CHART = 76, 560, 400, 330  # px: where heatmaps and charts begin, how wide they are
+BODY, BOTTOM = 324, 376  # px: end of the panels, end of the picture
+LOADS, PANEL, CHARTS, CHART = 66, 404, 46, 350  # px: where heatmaps and charts begin, how wide they are
 HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:4px"  # keeps lines off the letters
+
+HIDDEN = 'aria-hidden="true"'  # the first picture says all in words
 
 Lines = NDArray[np.float64]  # column, line
 
@@ -127,18 +129,24 @@ def charts(picture: BalancePicture) -> list[Chart]:
 
 def balance_svg(picture: BalancePicture) -> str:
     """The picture as SVG text, in the text colour of the page it stands on."""
-    parts = [
-        f'<svg role="img" aria-label="{escape(picture.summary)}" viewBox="0 0 {WIDTH} {BOTTOM}" width="100%" '
-        f'style="max-width:{WIDTH}px;font:12px sans-serif" fill="currentColor">',
-        *_heatmaps(picture),
-        _axis(LOADS, PANEL, picture.steps),
-        _axis(CHARTS, CHART, picture.steps),
-        *_legend(),
-    ]
+    loads = [*_heatmaps(picture), _axis(LOADS, PANEL, picture.steps), *_legend()]
+    lines = [_axis(CHARTS, CHART, picture.steps)]
     height = BODY / 3 - 26
     for i, chart in enumerate(charts(picture)):
-        parts += _chart(picture, chart, top=BODY / 3 * i + 18, height=height)
-    return "".join([*parts, "</svg>"])
+        lines += _chart(picture, chart, top=BODY / 3 * i + 18, height=height)
+    said = f'role="img" aria-label="{escape(picture.summary)}"'
+    return (
+        '<div style="display:flex;flex-wrap:wrap;align-items:flex-start">'
+        f"{_svg(said, LOADS + PANEL + 10, loads)}{_svg(HIDDEN, CHARTS + CHART + 4, lines)}</div>"
+    )
+
+
+def _svg(said: str, width: float, parts: Sequence[str]) -> str:
+    """As wide as it is, if the page is; two of them go below each other where it is not."""
+    return (
+        f'<svg {said} viewBox="0 0 {width} {BOTTOM}" fill="currentColor" '
+        f'style="flex:1 1 {width - 20}px;max-width:{width}px;font:12px sans-serif">{"".join(parts)}</svg>'
+    )
 
 
 def _heatmaps(picture: BalancePicture) -> list[str]:
@@ -160,9 +168,11 @@ def _heatmaps(picture: BalancePicture) -> list[str]:
             for start, end in pairwise(starts):
                 colour = list(CLASSES)[cells[start]]
                 paths[colour] += (
-                    f"M{x[start]:.1f} {top + row * expert:.1f}h{x[end] - x[start]:.1f}v{row:.1f}H{x[start]:.1f}z"
+                    f"M{x[start]:.1f} {top + row * expert:.1f}H{x[end]:.1f}v{row:.1f}H{x[start]:.1f}z"
                 )
-        parts += [f'<path fill="{colour}" d="{path}"/>' for colour, path in paths.items() if path]
+        parts += [
+            f'<path fill="{colour}" d="{path}" shape-rendering="crispEdges"/>' for colour, path in paths.items() if path
+        ]
     if not picture.loss:
         parts.append(f'<text x="{LOADS + 12}" y="50">nothing trained yet: run the cell with .run() in it</text>')
     return parts
@@ -193,7 +203,8 @@ def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) 
 
     named = zip(chart.names, chart.groups, chart.colours, strict=False) if picture.loss else ()
     legend = "".join(
-        f'<tspan fill="{colour}" dx="10">{escape(name)}: {group[-1, 0]:.2f}</tspan>' for name, group, colour in named
+        f'<tspan fill="{colour}" dx="10">▬</tspan><tspan dx="4">{escape(name)}: {group[-1, 0]:.2f}</tspan>'
+        for name, group, colour in named
     )
     parts = [
         f'<text x="{CHARTS}" y="{top - 5:.0f}"><tspan font-weight="bold">{chart.title}</tspan>{legend}</text>',

@@ -13,7 +13,7 @@ from course_lib.config import ModelConfig
 COLOURS = {"MLA": "#0072B2", "MQA": "#009E73", "GQA": "#E69F00", "MHA": "#D55E00"}
 WEIGHTS = "#999999"
 HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:5px"  # keeps lines off the letters
-LEFT, RIGHT, WIDTH, ROW = 190, 640, 880, 34  # px: bars start, bars end at the latest, whole picture, one bar
+LEFT, RIGHT, WIDTH, ROW = 172, 484, 720, 34  # px: bars start, bars end at the latest, whole picture, one bar
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,20 @@ from course_lib.quantity import Estimate
 # colours that the colour-blind tell apart (Okabe and Ito); every bar also has its words
 RENT, ENERGY, ONE = "#0072B2", "#E69F00", "#56B4E9"
 HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:5px"  # keeps lines off the letters
-LEFT, RIGHT, WIDTH, ROW = 210, 640, 880, 32  # px: bars start, bars end at the latest, whole picture, one bar
+LEFT, RIGHT, WIDTH, ROW, HEAD = (
+    180,
+    500,
+    720,
+    32,
+    16,
+)  # px: bars start, bars end at the latest, whole picture, one bar, words above
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPicture:
     """What the picture shows. Its axes are those of the published run, so that bars grow when an assumption does."""
 
-    title: str
+    title: str  # two lines
     rent: Estimate  # USD
     energy: Estimate  # MWh
     swings: Sequence[Swing]  # MWh, one an assumption
@@ -53,7 +59,12 @@ class CostPicture:
     def summary(self) -> str:
         """The picture in words."""
         alone = "; ".join(f"{swing.name} alone: {self.swing_label(swing)}" for swing in self.swings)
-        parts = [f"{self.title}: rent {self.rent_label}", f"energy {self.energy_label}", alone, self.rule_label]
+        parts = [
+            f"{self.title.replace(chr(10), ', ')}: rent {self.rent_label}",
+            f"energy {self.energy_label}",
+            alone,
+            self.rule_label,
+        ]
         return ". ".join([*parts, self.note])
 
 
@@ -63,15 +74,18 @@ def money(dollars: float) -> str:
 
 def cost_svg(picture: CostPicture) -> str:
     """The picture as SVG text, in the text colour of the page it stands on."""
-    bottom = ROW * (3 + len(picture.swings))
+    bottom = HEAD + ROW * (3 + len(picture.swings))
     per_dollar, per_mwh = (RIGHT - LEFT) / picture.rent_limit, (RIGHT - LEFT) / picture.energy_limit
     energy, rule = picture.energy, min(LEFT + per_mwh * picture.rule, RIGHT)
     parts = [
         f'<svg role="img" aria-label="{escape(picture.summary)}" viewBox="0 0 {WIDTH} {bottom + 44}" width="100%" '
         f'style="max-width:{WIDTH}px;font:13px sans-serif" fill="currentColor">',
-        f'<text x="0" y="14" font-weight="bold">{escape(picture.title)}</text>',
+        *(
+            f'<text x="0" y="{14 + 18 * i}" font-weight="bold">{escape(line)}</text>'
+            for i, line in enumerate(picture.title.split("\n"))
+        ),
         _bar(1, "rent", 0, per_dollar * picture.rent.value, RENT, picture.rent_label),
-        f'<line x1="{rule:.1f}" x2="{rule:.1f}" y1="{2 * ROW - 4}" y2="{bottom}" stroke="currentColor" '
+        f'<line x1="{rule:.1f}" x2="{rule:.1f}" y1="{HEAD + 2 * ROW - 4}" y2="{bottom}" stroke="currentColor" '
         'stroke-dasharray="6 4"/>',
         _bar(2, "energy", 0, per_mwh * energy.value, ENERGY, picture.energy_label, per_mwh * energy.high),
         _whisker(2, per_mwh * energy.low, per_mwh * energy.high),
@@ -88,7 +102,7 @@ def cost_svg(picture: CostPicture) -> str:
 
 def _bar(row: int, name: str, start: float, end: float, colour: str, label: str, reach: float = 0) -> str:
     """One bar; `reach`: where its label may begin. A bar that would leave the picture stops, and » says so."""
-    top, width = ROW * row, RIGHT - LEFT
+    top, width = HEAD + ROW * row, RIGHT - LEFT
     beyond, start, end = max(end, reach) > width, min(start, width), min(end, width)
     at = LEFT + min(max(end, reach), width) + 6
     return (
@@ -100,7 +114,7 @@ def _bar(row: int, name: str, start: float, end: float, colour: str, label: str,
 
 def _whisker(row: int, low: float, high: float) -> str:
     """From low to high, with a stroke at each end that is in the picture."""
-    middle, ends = ROW * row + (ROW - 12) / 2, [min(each, RIGHT - LEFT) for each in (low, high)]
+    middle, ends = HEAD + ROW * row + (ROW - 12) / 2, [min(each, RIGHT - LEFT) for each in (low, high)]
     path = f"M{LEFT + ends[0]:.1f} {middle}H{LEFT + ends[1]:.1f}"
     path += "".join(f"M{LEFT + each:.1f} {middle - 6}v12" for each in (low, high) if each <= RIGHT - LEFT)
     return f'<path d="{path}" stroke="currentColor" stroke-width="2" fill="none"/>'

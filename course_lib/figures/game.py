@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 
 from course_lib.figures.panels import (
     HEIGHT,
-    LEFTS,
+    LEFT,
     PANEL,
     TOP,
-    WIDTH,
     Panel,
     cross,
     linear_ticks,
     log_ticks,
     marker,
     name_below,
+    side_by_side,
     tick_below,
     tick_beside,
     title,
@@ -148,19 +148,11 @@ def _off(guess: Guess, truth: float) -> str:
 def board_html(board: Board) -> str:
     """The board as HTML, in the text colour of the page it stands on."""
     losses = board.loss_ends or (0.0, 1.0)
-    over_cost, over_size = (
-        Panel(left, ends, losses, False)
-        for left, ends in zip(LEFTS, (board.flops_ends, board.params_ends), strict=True)
+    panels = (
+        _over_cost(board, Panel(board.flops_ends, losses, False)),
+        _over_size(board, Panel(board.params_ends, losses, False)),
     )
-    parts = [
-        f'<svg role="img" aria-label="{escape(board.summary)}" viewBox="0 0 {WIDTH} {TOP + HEIGHT + 66}" '
-        f'width="100%" style="max-width:{WIDTH}px;font:12px sans-serif" fill="currentColor">',
-        *_over_cost(board, over_cost),
-        *_over_size(board, over_size),
-        *_legend(board),
-        "</svg>",
-    ]
-    return f"<div>{''.join(parts)}{_results(board)}</div>"
+    return f"<div>{side_by_side(board.summary, panels, _legend(board))}{_results(board)}</div>"
 
 
 def _over_cost(board: Board, panel: Panel) -> list[str]:
@@ -186,15 +178,15 @@ def _over_size(board: Board, panel: Panel) -> list[str]:
         parts.append(marker(shape, panel.x(n), TOP + HEIGHT * (1 - board.shelf(flops)), PAPER, tint, "offer"))
     if board.offers:
         y = TOP + HEIGHT * (1 - board.shelves)
-        parts.append(f'<path d="M{panel.left} {y:.1f}h{PANEL}" stroke="#888" stroke-dasharray="6 3"/>')
-        parts.append(f'<text x="{panel.left + 6}" y="{y + 13:.1f}">{FOR_SALE}</text>')
+        parts.append(f'<path d="M{LEFT} {y:.1f}h{PANEL}" stroke="#888" stroke-dasharray="6 3"/>')
+        parts.append(f'<text x="{LEFT + 6}" y="{y + 13:.1f}">{FOR_SALE}</text>')
     parts += [_dot(board, dot, panel.x(dot.params), panel.y(dot.loss)) for dot in board.dots]
     return [*parts, *_end(board, panel, board.big_params), "</svg>"]
 
 
 def _losses(board: Board, panel: Panel) -> list[str]:
     if board.loss_ends is None:
-        x, y = panel.left + PANEL / 2, TOP + HEIGHT / 2
+        x, y = LEFT + PANEL / 2, TOP + HEIGHT / 2
         return [f'<text x="{x}" y="{y}" text-anchor="middle">{NOTHING}</text>']
     return [tick_beside(panel, loss, f"{loss:g}") for loss in linear_ticks(board.loss_ends)]
 
@@ -216,17 +208,11 @@ def _end(board: Board, panel: Panel, at: float) -> list[str]:
     return run + ([] if board.bet is None else [cross(x, panel.y(board.bet))])
 
 
-def _legend(board: Board) -> list[str]:
-    y, parts, x = TOP + HEIGHT + 54, [], LEFTS[0]
+def _legend(board: Board) -> list[tuple[str, str]]:
     looks = [(flops, *board.look(flops)) for flops in board.budgets]
-    marks = [(marker(shape, 8, y - 4, tint, tint, "key"), f"{power(flops)} FLOP") for flops, tint, shape in looks]
-    marks.append((marker("*", 8, y - 4, HELD, "currentColor", "key"), board.big))
-    if board.bet is not None:
-        marks.append((cross(8, y - 4), f"bet: {board.bet:.4g}"))
-    for mark, words in marks:
-        parts.append(f'<g transform="translate({x} 0)">{mark}<text x="22" y="{y}">{escape(words)}</text></g>')
-        x += 44 + 6.5 * len(words)
-    return parts
+    items = [(marker(shape, 9, 9, tint, tint, "key"), f"{power(flops)} FLOP") for flops, tint, shape in looks]
+    items.append((marker("*", 9, 9, HELD, "currentColor", "key"), board.big))
+    return items if board.bet is None else [*items, (cross(9, 9), f"bet: {board.bet:.4g}")]
 
 
 def _results(board: Board) -> str:

@@ -1,4 +1,4 @@
-"""Two panels side by side as SVG text: axes, ticks, marks."""
+"""Panels as SVG text, side by side or one below the other: axes, ticks, marks."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from course_lib.figures.scaling import Ends
 
-WIDTH, TOP, HEIGHT, PANEL = 900, 30, 290, 372  # px: whole picture; top, height and width of both panels
-LEFTS = 52, 516  # px: where the panels begin
+WIDTH, TOP, HEIGHT, PANEL = 450, 30, 290, 380  # px: width of a picture; top, height and width of its panel
+LEFT, BOTTOM = 52, 365  # px: where the panel begins, where the picture ends
 CORNERS = {
     "s": "m-4 -4h8v8h-8z", "^": "m0 -5.5l5 9h-10z", "v": "m0 5.5l5 -9h-10z",
     "D": "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
@@ -22,13 +22,12 @@ CORNERS = {
 class Panel:
     """From numbers to places [px]; x is logarithmic."""
 
-    left: float
     x_ends: Ends
     y_ends: Ends
     log_y: bool
 
     def x(self, value: float) -> float:
-        return self.left + PANEL * _part(value, self.x_ends, True)
+        return LEFT + PANEL * _part(value, self.x_ends, True)
 
     def y(self, value: float) -> float:
         return TOP + HEIGHT * (1 - _part(value, self.y_ends, self.log_y))
@@ -38,11 +37,35 @@ class Panel:
 
     def frame(self) -> str:
         """A frame that cuts off what leaves it."""
-        box = f'{self.left}" y="{TOP}" width="{PANEL}" height="{HEIGHT}"'
+        box = f'{LEFT}" y="{TOP}" width="{PANEL}" height="{HEIGHT}"'
         return (
             f'<rect x="{box} fill="none" stroke="#888"/>'
-            f'<svg x="{box} viewBox="{self.left} {TOP} {PANEL} {HEIGHT}" overflow="hidden">'
+            f'<svg x="{box} viewBox="{LEFT} {TOP} {PANEL} {HEIGHT}" overflow="hidden">'
         )
+
+
+def side_by_side(summary: str, panels: Sequence[Sequence[str]], legend: Sequence[tuple[str, str]]) -> str:
+    """Pictures that go below each other on a narrow page, in its text colour; the first one says all in words.
+
+    `legend`: marks, drawn around (9, 9), and their words.
+    """
+    said = [f'role="img" aria-label="{escape(summary)}"', *['aria-hidden="true"'] * (len(panels) - 1)]
+    pictures = "".join(
+        f'<svg {words} viewBox="0 0 {WIDTH} {BOTTOM}" fill="currentColor" '
+        f'style="flex:1 1 {WIDTH - 20}px;max-width:{WIDTH}px;font:12px sans-serif">{"".join(parts)}</svg>'
+        for words, parts in zip(said, panels, strict=True)
+    )
+    keys = "".join(
+        f'<span style="white-space:nowrap"><svg width="22" height="18" fill="currentColor" '
+        f'style="vertical-align:-4px">{mark}</svg>{escape(words)}</span>'
+        for mark, words in legend
+    )
+    wrap = "display:flex;flex-wrap:wrap;align-items:flex-start"
+    return (
+        f'<div style="{wrap}">{pictures}</div>'
+        f'<div aria-hidden="true" style="{wrap};gap:4px 18px;font:12px sans-serif;margin:4px 0 8px {LEFT - 9}px">'
+        f"{keys}</div>"
+    )
 
 
 def _part(value: float, ends: Ends, log: bool) -> float:
@@ -67,7 +90,7 @@ def linear_ticks(ends: Ends) -> list[float]:
 
 
 def title(panel: Panel, words: str) -> str:
-    return f'<text x="{panel.left - 40}" y="{TOP - 12}" font-weight="bold">{escape(words)}</text>'
+    return f'<text x="{LEFT - 40}" y="{TOP - 12}" font-weight="bold">{escape(words)}</text>'
 
 
 def tick_below(panel: Panel, at: float, words: str) -> str:
@@ -81,13 +104,13 @@ def tick_below(panel: Panel, at: float, words: str) -> str:
 def tick_beside(panel: Panel, at: float, words: str) -> str:
     y = panel.y(at)
     return (
-        f'<path d="M{panel.left - 4} {y:.1f}h4" stroke="#888"/>'
-        f'<text x="{panel.left - 7}" y="{y + 4:.1f}" text-anchor="end">{words}</text>'
+        f'<path d="M{LEFT - 4} {y:.1f}h4" stroke="#888"/>'
+        f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{words}</text>'
     )
 
 
 def name_below(panel: Panel, words: str) -> str:
-    return f'<text x="{panel.left + PANEL / 2}" y="{TOP + HEIGHT + 33}" text-anchor="middle">{escape(words)}</text>'
+    return f'<text x="{LEFT + PANEL / 2}" y="{TOP + HEIGHT + 33}" text-anchor="middle">{escape(words)}</text>'
 
 
 def marker(kind: str, x: float, y: float, fill: str, stroke: str, name: str) -> str:

@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 
 # colours that the colour-blind tell apart (Okabe and Ito); who is chosen or shut out also stands in words and numbers
 CHOSEN, OPEN, CLOSED, BIASED = "#0072B2", "#56B4E9", "#999999", "#D55E00"
-LEFT, WIDTH, GAP = 8, 880, 14  # px: bars start, whole picture, between two groups
-TOP, BOTTOM = 88, 280  # px: ends of the axis
+LEFT, WIDTH, GAP = 8, 720, 14  # px: bars start, whole picture, between two groups
+TOP, BOTTOM = 100, 290  # px: ends of the axis
+NARROW = 120  # px: in a group with less, each line of words becomes two
 SPACE = "␣"
+SMALL = "font-size:12px"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class RoutedToken:
         """What stands above a bar: the gate of a chosen expert."""
         if expert in self.gates:
             return f"{self.gates[expert]:.2f}"
-        return "shut out" if expert in self.shut_out else ""
+        return "shut\nout" if expert in self.shut_out else ""
 
     def height(self, expert: int) -> float:
         """Upper end of all that is drawn for an expert."""
@@ -106,7 +108,7 @@ def routing_svg(routed: RoutedToken) -> str:
             f'<rect x="{left:.1f}" y="34" width="{width:.1f}" height="{BOTTOM + 6}" rx="6" fill="none" '
             f'stroke="currentColor" stroke-opacity="0.5"{dashes}/>'
         )
-        parts += [_text(left + width / 2, 52 + 17 * i, line) for i, line in enumerate(routed.header(group))]
+        parts += _lines(left + width / 2, 51, _fitted(routed.header(group), width))
         parts.append(_line(left, left + width, zero))
         for expert in members:
             parts.append(_expert(routed, expert, left + (expert - members[0] + 0.5) * pitch, pitch, zero, scale))
@@ -116,7 +118,7 @@ def routing_svg(routed: RoutedToken) -> str:
 def problem_svg(message: str) -> str:
     """What stands in place of the picture when the controls ask for something that cannot be."""
     said = f"No such routing: {message}. Move a control back."
-    return f'{_head(said, 60)}<text x="{LEFT}" y="34" fill="{BIASED}">{escape(said)}</text></svg>'
+    return f'{_head(said, 60)}<text x="{LEFT}" y="34" font-weight="bold">{escape(said)}</text></svg>'
 
 
 def _head(label: str, height: float) -> str:
@@ -130,6 +132,14 @@ def _text(x: float, y: float, text: str, style: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle" style="{style}">{escape(text)}</text>'
 
 
+def _lines(x: float, y: float, lines: Sequence[str], style: str = "") -> list[str]:
+    return [_text(x, y + 14 * i, line, style) for i, line in enumerate(lines)]
+
+
+def _fitted(header: Sequence[str], width: float) -> list[str]:
+    return [part for line in header for part in (line.split(": ") if width < NARROW else [line])]
+
+
 def _line(left: float, right: float, y: float) -> str:
     return f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor"/>'
 
@@ -137,7 +147,7 @@ def _line(left: float, right: float, y: float) -> str:
 def _sentence(routed: RoutedToken) -> str:
     shown = [escape(token.replace(" ", SPACE)) for token in routed.tokens]
     here = routed.position
-    shown[here] = f'<tspan font-weight="bold" text-decoration="underline" fill="{CHOSEN}">{shown[here]}</tspan>'
+    shown[here] = f'<tspan font-weight="bold" text-decoration="underline">{shown[here]}</tspan>'
     return (
         f'<text x="{LEFT}" y="20" style="font:17px monospace">{"".join(shown)}'
         f'<tspan dx="16" style="font:13px sans-serif">token {here} of {len(shown)}</tspan></text>'
@@ -158,22 +168,24 @@ def _expert(routed: RoutedToken, expert: int, middle: float, pitch: float, zero:
             'stroke-dasharray="5 3"/>'
         )
     if mark := routed.mark(expert):
-        style = "font-weight:bold" if expert in routed.gates else "font-size:11px"
-        parts.append(_text(middle, zero - scale * max(routed.height(expert), 0) - 6, mark, style))
+        style = "font-weight:bold" if expert in routed.gates else SMALL
+        lines = mark.split("\n")
+        above = zero - scale * max(routed.height(expert), 0) + 8 - 14 * len(lines)
+        parts += _lines(middle, above, lines, style)
     parts.append(_text(middle, BOTTOM + 17, str(expert), "font-weight:bold"))
-    parts.append(_text(middle, BOTTOM + 33, f"{routed.scores[expert]:.2f}", "font-size:11px"))
+    parts.append(_text(middle, BOTTOM + 33, f"{routed.scores[expert]:.2f}", SMALL))
     return "".join(parts)
 
 
 def _legend(routed: RoutedToken) -> list[str]:
-    x, y, parts = LEFT, BOTTOM + 62, []
+    x, y, parts = float(LEFT), BOTTOM + 62, []
     for colour, words in LEGEND:
-        parts.append(f'<rect x="{x}" y="{y - 11}" width="14" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{x + 19}" y="{y}">{words}</text>')
-        x += 185
+        parts.append(f'<rect x="{x:.0f}" y="{y - 11}" width="14" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 19:.0f}" y="{y}">{words}</text>')
+        x += 26 + 7.2 * len(words)
     parts.append(
-        f'<rect x="{x}" y="{y - 11}" width="14" height="12" fill="none" stroke="{BIASED}" stroke-width="2.5" '
-        f'stroke-dasharray="5 3"/><text x="{x + 19}" y="{y}">affinity + bias: what the choice sees</text>'
+        f'<rect x="{x:.0f}" y="{y - 11}" width="14" height="12" fill="none" stroke="{BIASED}" stroke-width="2.5" '
+        f'stroke-dasharray="5 3"/><text x="{x + 19:.0f}" y="{y}">affinity + bias, to choose</text>'
     )
     return [*parts, f'<text x="{LEFT}" y="{y + 22}" font-weight="bold">{routed.result}</text>']
 

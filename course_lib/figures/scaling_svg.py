@@ -5,16 +5,16 @@ from html import escape
 
 from course_lib.figures.panels import (
     HEIGHT,
-    LEFTS,
+    LEFT,
     PANEL,
     TOP,
-    WIDTH,
     Panel,
     cross,
     linear_ticks,
     log_ticks,
     marker,
     name_below,
+    side_by_side,
     tick_below,
     tick_beside,
     title,
@@ -31,15 +31,11 @@ CELL = "padding:2px 16px 2px 4px;text-align:left"
 
 def scaling_html(picture: ScalingPicture) -> str:
     """The picture, its numbers, and what must be said of them."""
-    parts = [
-        f'<svg role="img" aria-label="{escape(picture.summary)}" viewBox="0 0 {WIDTH} {TOP + HEIGHT + 66}" '
-        f'width="100%" style="max-width:{WIDTH}px;font:12px sans-serif" fill="currentColor">',
-        *_losses(picture, Panel(LEFTS[0], picture.params_ends, picture.loss_ends, False)),
-        *_optima(picture, Panel(LEFTS[1], picture.flops_ends, picture.params_ends, True)),
-        *_legend(picture),
-        "</svg>",
-    ]
-    return f"<div>{''.join(parts)}{_table(picture)}{_notes(picture)}</div>"
+    panels = (
+        _losses(picture, Panel(picture.params_ends, picture.loss_ends, False)),
+        _optima(picture, Panel(picture.flops_ends, picture.params_ends, True)),
+    )
+    return f"<div>{side_by_side(picture.summary, panels, _legend(picture))}{_table(picture)}{_notes(picture)}</div>"
 
 
 def _losses(picture: ScalingPicture, panel: Panel) -> list[str]:
@@ -129,35 +125,25 @@ def _dot(picture: ScalingPicture, dot: Dot, x: float, y: float) -> str:
 
 def _budget_names(picture: ScalingPicture, panel: Panel) -> list[str]:
     """Right of the last run of each, or below it at the edge; a name that would lie on the one above it goes down."""
-    parts, free, edge = [], -math.inf, panel.left + PANEL - 66
+    parts, free, edge = [], -math.inf, LEFT + PANEL - 66
     ends = [max((d for d in picture.dots if d.flops == c), key=lambda dot: dot.params) for c in picture.budgets]
     for dot in sorted(ends, key=lambda dot: -dot.loss):
         x, y = panel.x(dot.params) + 14, panel.y(dot.loss) + 4
         y = max(y + 18 * (x > edge), free)
         free = y + 14
-        parts.append(
-            f'<text x="{min(x, edge):.1f}" y="{y:.1f}" fill="{picture.look(dot.flops)[0]}" style="{HALO}">'
-            f"{power(dot.flops)} FLOP</text>"
-        )
+        parts.append(f'<text x="{min(x, edge):.1f}" y="{y:.1f}" style="{HALO}">{power(dot.flops)} FLOP</text>')
     return parts
 
 
-def _legend(picture: ScalingPicture) -> list[str]:
-    y = TOP + HEIGHT + 56
+def _legend(picture: ScalingPicture) -> list[tuple[str, str]]:
     items = [
-        (marker("o", 9, y - 4, GREY, GREY, "key"), "run", 62),
-        (marker("o", 9, y - 4, "none", GREY, "key"), "left out", 88),
-        (f'<path d="M9 {y - 13}v18" stroke="{GREY}" stroke-width="2.5"/>', "best N of a budget", 148),
-        (f'<path d="M0 {y - 4}h18" stroke="{GREY}" {BAR}/>', "95% interval", 112),
-        (cross(9, y - 4), f"forecast for {power(picture.forecast_at)} FLOP", 172),
+        (marker("o", 9, 9, GREY, GREY, "key"), "run"),
+        (marker("o", 9, 9, "none", GREY, "key"), "left out"),
+        (f'<path d="M9 0v18" stroke="{GREY}" stroke-width="2.5"/>', "best N of a budget"),
+        (f'<path d="M0 9h18" stroke="{GREY}" {BAR}/>', "95% interval"),
+        (cross(9, 9), f"forecast for {power(picture.forecast_at)} FLOP"),
     ]
-    if picture.held is not None:
-        items.append((marker("*", 9, y - 5, HELD, HELD, "key"), "the run there", 110))
-    parts, x = [], LEFTS[0]
-    for mark, words, width in items:
-        parts.append(f'<g transform="translate({x} 0)">{mark}<text x="24" y="{y}">{words}</text></g>')
-        x += width
-    return parts
+    return items if picture.held is None else [*items, (marker("*", 9, 9, HELD, HELD, "key"), "the run there")]
 
 
 def _table(picture: ScalingPicture) -> str:

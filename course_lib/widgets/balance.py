@@ -17,6 +17,7 @@ from course_lib.figures.balance import BalancePicture, balance_svg
 from course_lib.model import MiniDeepSeek
 from course_lib.moe import Router
 from course_lib.training import History, Recipe, Training, UpdateBias
+from course_lib.widgets.controls import choice, in_a_row, named
 
 # what the settings are called in a config, and beside their controls
 LABELS = {
@@ -87,12 +88,14 @@ class BalanceLab(widgets.VBox):
         self.start_over = widgets.Button(description="start over", tooltip="forget this training")
         self.progress = widgets.IntProgress(value=0, min=0, max=first.steps, layout={"width": "240px"})
         self.progress_text, self.status, self.picture = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        left = [self.controls[name] for name in ("balance", "alpha", "speed", "steps", "text")]
+        left = [self.controls[name] for name in ("alpha", "speed", "steps")]
         right = [self.controls[name] for name in ("experts", "top_k", "n_group", "topk_group")]
         super().__init__(
             [
-                widgets.HBox([widgets.VBox(left), widgets.VBox([*right, self.start_over])]),
-                widgets.HBox([self.progress, self.progress_text]),
+                named("balance by", self.controls["balance"]),
+                named("text", self.controls["text"]),
+                in_a_row(widgets.VBox([*left, self.start_over]), widgets.VBox(right)),
+                in_a_row(self.progress, self.progress_text),
                 self.status,
                 self.picture,
             ]
@@ -240,7 +243,7 @@ def _in_labels(message: str) -> str:
 def _controls(first: Settings) -> dict[str, Any]:
     """One control for each field of Settings, by its name; a first value that is no option becomes one."""
 
-    def choice(name: str, options: list[Any], label: str) -> Any:
+    def among(name: str, options: list[Any], label: str) -> Any:
         value = getattr(first, name)
         return widgets.SelectionSlider(options=sorted({*options, value}), value=value, description=label, style=WIDE)
 
@@ -252,14 +255,14 @@ def _controls(first: Settings) -> dict[str, Any]:
 
     texts = [*corpus.TEXTS, *({first.text} - {*corpus.TEXTS})]
     return {
-        "balance": widgets.Dropdown(options=BALANCE, value=first.balance, description="balance by", style=WIDE),
-        "alpha": choice("alpha", SMALL_TO_LARGE, "alpha of the loss"),
-        "speed": choice("speed", SMALL_TO_LARGE, "speed of the bias"),
-        "experts": choice("experts", [4, 8, 16, 32, 64], "experts"),
+        "balance": choice("balance by", BALANCE, value=first.balance),
+        "alpha": among("alpha", SMALL_TO_LARGE, "alpha of the loss"),
+        "speed": among("speed", SMALL_TO_LARGE, "speed of the bias"),
+        "experts": among("experts", [4, 8, 16, 32, 64], "experts"),
         "top_k": number("top_k", 1, 16, "experts chosen"),
         "n_group": number("n_group", 1, 16, "groups"),
         "topk_group": number("topk_group", 1, 16, "open groups"),
-        "text": widgets.Dropdown(options=texts, value=first.text, description="text", style=WIDE),
+        "text": choice("text", texts, value=first.text),
         "steps": number("steps", 1, MOST_STEPS, "steps"),
     }
 

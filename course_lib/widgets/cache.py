@@ -11,12 +11,13 @@ import ipywidgets as widgets
 from course_lib.accounting import serving
 from course_lib.config import ModelConfig, published, published_names
 from course_lib.figures.cache import CacheBars, cache_svg
+from course_lib.widgets.controls import box, choice, in_a_row, named
 
 MODELS = ("deepseek-v3", "deepseek-v2-lite", "llama-3-8b", "llama-3.1-405b", "deepseek-llm-67b", "llama-2-7b")
 # as published by NVIDIA for each card
 MEMORY = {"80 GB (A100, H100)": 80, "141 GB (H200)": 141, "180 GB (B200)": 180}
 ELEMENTS = {"fp32, 4 bytes": 4, "bf16, 2 bytes": 2, "fp8, 1 byte": 1, "6 bits, as V2 serves": 0.75}
-WIDE = {"description_width": "90px"}
+LONG: Any = {"style": {"description_width": "120px"}, "layout": {"width": "420px"}}
 
 
 class CacheExplorer(widgets.VBox):
@@ -33,25 +34,26 @@ class CacheExplorer(widgets.VBox):
         elements: Callable[[dict[str, Any]], int] | None = None,
     ) -> None:
         self.elements = elements
-        self.models = widgets.SelectMultiple(
-            options=published_names(), value=models, rows=7, description="models", style=WIDE
-        )
+        names = dict.fromkeys((*models, *published_names()))
+        self.models = {name: box(name, name in models) for name in names}
         self.context = widgets.SelectionSlider(
-            options=[(f"{2**i:,}", 2**i) for i in range(9, 21)],
-            value=context, description="context [tokens]", style={"description_width": "120px"},
-            layout={"width": "420px"},
-        )  # fmt: skip
-        self.users = widgets.IntSlider(
-            value=users, min=1, max=128, description="users", style={"description_width": "120px"},
-            layout={"width": "420px"},
-        )  # fmt: skip
-        self.element = widgets.Dropdown(options=ELEMENTS, value=2, description="cached as", style=WIDE)
-        self.memory = widgets.Dropdown(options=MEMORY, value=80, description="GPU", style=WIDE)
-        self.weights = widgets.Checkbox(value=False, description="weights on the same GPU, 2 bytes each", indent=False)
+            options=[(f"{2**i:,}", 2**i) for i in range(9, 21)], value=context, description="context [tokens]", **LONG
+        )
+        self.users = widgets.IntSlider(value=users, min=1, max=128, description="users", **LONG)
+        self.element = choice("cached as", ELEMENTS, value=2)
+        self.memory = choice("GPU", MEMORY, value=80)
+        self.weights = box("weights on the same GPU, 2 bytes each")
         self.picture = widgets.HTML()
-        controls = widgets.VBox([self.context, self.users, self.element, self.memory, self.weights])
-        super().__init__([widgets.HBox([self.models, controls]), self.picture])
-        for control in (self.models, self.context, self.users, self.element, self.memory, self.weights):
+        super().__init__(
+            [
+                in_a_row(self.context, self.users),
+                named("cached as", self.element),
+                named("GPU", self.memory, self.weights),
+                named("models", *self.models.values()),
+                self.picture,
+            ]
+        )
+        for control in (self.context, self.users, self.element, self.memory, self.weights, *self.models.values()):
             control.observe(self._draw, names="value")
         self._draw()
 
@@ -66,9 +68,13 @@ class CacheExplorer(widgets.VBox):
                 bytes_per_weight=2 if self.weights.value else 0,
                 elements=self._count(config),
             ))
-            for config in map(published, self.models.value)
+            for config in map(published, self._ticked)
         ]  # fmt: skip
         return CacheBars(rows, context=context, users=users, memory=memory)
+
+    @property
+    def _ticked(self) -> list[str]:
+        return [name for name, each in self.models.items() if each.value]
 
     def _count(self, config: ModelConfig) -> int | None:
         """What `elements` says of the model; None where the course counts."""

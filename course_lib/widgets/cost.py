@@ -11,6 +11,7 @@ from course_lib.config import published
 from course_lib.cost_data import GRIDS, HOST, PUE, RUNS, WATTS, Run
 from course_lib.figures.cost import CostPicture, cost_svg
 from course_lib.quantity import Estimate
+from course_lib.widgets.controls import choice, in_a_row, named
 
 WIDE, LONG = {"description_width": "170px"}, {"width": "460px"}
 MOST_HOURS = 3.0  # times those that were published
@@ -24,8 +25,8 @@ class CostExplorer(widgets.VBox):
     """
 
     def __init__(self, run: str = "DeepSeek-V3", price: float = 2.0) -> None:
-        self.run = widgets.Dropdown(options=list(RUNS), value=run, description="training", style=WIDE, layout=LONG)
-        self.hours = _slider("hours, as published = 1", min=0.35, max=MOST_HOURS, step=0.01)
+        self.run = choice("training", list(RUNS), value=run)
+        self.hours = _slider("hours [x published]", min=0.35, max=MOST_HOURS, step=0.01)
         self.mfu = _slider("MFU [% of BF16 peak]", min=11.9, max=100, step=0.1, readout_format=".1f")
         self.price = _slider("$ per GPU hour", value=price, min=0.25, max=10, step=0.05)
         self.watts = _range("draw of the GPU [W]", WATTS, 0, min=100, max=1000, step=1, readout_format=".0f")
@@ -33,8 +34,9 @@ class CostExplorer(widgets.VBox):
         self.host = _range("rest of machine [%]", percent, 0, min=0, max=120, step=1, readout_format=".0f")
         self.pue = _range("building (PUE)", PUE, 2, min=1, max=2, step=0.01)
         self.picture = widgets.HTML()
-        left, right = [self.run, self.hours, self.mfu], [self.price, self.watts, self.host, self.pue]
-        super().__init__([widgets.HBox([widgets.VBox(left), widgets.VBox(right)]), self.picture])
+        left, right = [self.hours, self.mfu, self.price], [self.watts, self.host, self.pue]
+        trainings = named("training", self.run, width=WIDE["description_width"])
+        super().__init__([trainings, in_a_row(widgets.VBox(left), widgets.VBox(right)), self.picture])
         self._choose()
         self.run.observe(self._choose, names="value")
         self.hours.observe(self._tie, names="value")
@@ -55,9 +57,10 @@ class CostExplorer(widgets.VBox):
         assumed = {name: cost.between(*ends) for name, ends in self._ranges.items()}
         energy = cost.energy(hours, **assumed)
         alone = cost.swings(lambda **ends: cost.energy(hours, **ends), assumed)
-        title = f"{run.name}, {first / 1e6:.3f}M h of pre-training at {self._published_mfu / self._times:.1f}%"
+        share = f"{self._published_mfu / self._times:.1f}% of the BF16 peak"
         return CostPicture(
-            title=f"{title} of the BF16 peak, {hours.value / 1e6:.3f}M h in all, ${price:.2f} an hour",
+            title=f"{run.name}, {first / 1e6:.3f}M h of pre-training at {share}\n"
+            f"{hours.value / 1e6:.3f}M h in all, ${price:.2f} an hour",
             rent=cost.dollars(hours, price),
             energy=energy,
             swings=[replace(swing, name=NAMES[swing.name]) for swing in alone],

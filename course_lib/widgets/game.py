@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from course_lib.figures.game import Board, board_html
 from course_lib.figures.scaling import Dot, power, short
 from course_lib.scaling_data import Table
+from course_lib.widgets.controls import in_a_row, named
 from course_lib.widgets.game_rules import game
 from course_lib.widgets.scaling_fits import NonsenseError, Own
 
@@ -36,12 +37,12 @@ class BuyAndBet(widgets.VBox):
     ) -> None:
         self.game = game(table, forecast_at, budget)
         self.own, self.loss_unit = Own(forecast=forecast), loss_unit
-        self.offers = {row: widgets.Button(layout={"width": "150px"}) for row in self.game.for_sale}
+        self.offers = {row: widgets.Button(layout={"width": "138px"}) for row in self.game.for_sale}
         for row, offer in self.offers.items():
             offer.on_click(partial(self._buy, row))
         self.bet = widgets.FloatText(
-            value=self.game.bet or 0.0, description="your bet, a loss:", style={"description_width": "110px"},
-            layout={"width": "210px"},
+            value=self.game.bet or 0.0, description=f"your bet, a loss [{loss_unit}]",
+            style={"description_width": "max-content"}, layout={"width": "310px"},
         )  # fmt: skip
         self.ask = widgets.Button(
             description="ask my forecast", disabled=forecast is None, tooltip="what it says of the runs you bought"
@@ -50,7 +51,7 @@ class BuyAndBet(widgets.VBox):
             description="lock the bet, open the run", button_style="primary", layout={"width": "200px"}
         )
         self.status, self.picture = widgets.HTML(), widgets.HTML()
-        super().__init__([*self._shelves(), widgets.HBox([self.bet, self.ask, self.lock]), self.status, self.picture])
+        super().__init__([*self._shelves(), in_a_row(self.bet, self.ask, self.lock), self.status, self.picture])
         self.bet.observe(self._draw, names="value")
         self.ask.on_click(self._ask)
         self.lock.on_click(self._lock)
@@ -96,13 +97,7 @@ class BuyAndBet(widgets.VBox):
     def _shelves(self) -> list[widgets.HBox]:
         """A row of offers for each budget."""
         rows = groupby(self.game.for_sale, key=self.game.price)
-        return [
-            widgets.HBox(
-                [widgets.Label(f"{power(price)} FLOP each", layout={"width": "110px"}), *map(self.offers.get, mine)],
-                layout={"flex_flow": "row wrap"},
-            )
-            for price, mine in rows
-        ]
+        return [named(f"{power(price)} FLOP each", *(self.offers[row] for row in mine)) for price, mine in rows]
 
     def _buy(self, row: int, button: Any) -> None:
         try:

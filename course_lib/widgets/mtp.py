@@ -5,6 +5,7 @@ import time
 import traceback
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from textwrap import shorten
 from threading import RLock, Thread
@@ -18,6 +19,7 @@ from course_lib.figures.mtp import DraftedText, Pass, draft_html, quoted
 from course_lib.generation import ACCEPTED, REPLACED, Generation, Verify, generate
 from course_lib.model import MiniDeepSeek
 from course_lib.speculative import tokens_per_step
+from course_lib.widgets.controls import box, in_a_row, named
 
 PROMPTS = ("ROMEO:\n", "JULIET:\nO ", "First Citizen:\n", "To be, or not to be", "In the garden lives a ")
 DRAW_EVERY = 0.1  # seconds, while it writes
@@ -82,10 +84,10 @@ class DraftExplorer(widgets.VBox):
         self.prompt = widgets.Textarea(
             value=prompt, rows=2, description="prompt", style=WIDE, layout={"width": "400px"}
         )
-        self.ready = widgets.Dropdown(
-            options=[("or one of these", ""), *((words.replace("\n", "↵"), words) for words in PROMPTS)],
-            layout={"width": "220px"},
-        )
+        self.ready = {
+            words: widgets.Button(description=words.replace("\n", "↵").strip(), layout={"width": "max-content"})
+            for words in PROMPTS
+        }
         self.temperature = widgets.FloatSlider(
             value=0, min=0, max=1.2, step=0.1, readout_format=".1f", description="temperature", style=WIDE,
             layout={"width": "330px"},
@@ -94,20 +96,17 @@ class DraftExplorer(widgets.VBox):
             value=seed, min=0, max=10**9, description="seed", style={"description_width": "40px"},
             layout={"width": "130px"},
         )  # fmt: skip
-        self.speculate = widgets.Checkbox(
-            value=bool(len(model.mtp)), disabled=not len(model.mtp), description="Speculate", indent=False,
-            layout={"width": "110px"},
-        )  # fmt: skip
+        self.speculate = box("Speculate", bool(len(model.mtp)), disabled=not len(model.mtp))
         self.button = widgets.Button(description="Write", button_style="primary")  # Stop while it writes
         self.upto = widgets.IntSlider(
-            value=0, min=0, max=0, description="up to pass", style=WIDE, layout={"width": "630px"}
+            value=0, min=0, max=0, description="up to pass", style=WIDE, layout={"width": "600px"}
         )
         self.status, self.picture = widgets.HTML(), widgets.HTML()
         settings = [self.temperature, self.seed, self.speculate, self.button]
-        super().__init__(
-            [widgets.HBox([self.prompt, self.ready]), widgets.HBox(settings), self.status, self.upto, self.picture]
-        )
-        self.ready.observe(self._take, names="value")
+        ready = named("or one of", *self.ready.values(), width=WIDE["description_width"])
+        super().__init__([self.prompt, ready, in_a_row(*settings), self.status, self.upto, self.picture])
+        for words, button in self.ready.items():
+            button.on_click(partial(self._take, words))
         for control in (self.prompt, self.temperature, self.seed, self.speculate):
             control.observe(self._changed, names="value")
         self.upto.observe(self._draw, names="value")
@@ -227,9 +226,8 @@ class DraftExplorer(widgets.VBox):
     def _draw(self, change: Any = None) -> None:
         self.picture.value = draft_html(self.shown)
 
-    def _take(self, change: Any) -> None:
-        if change["new"]:
-            self.prompt.value, self.ready.value = change["new"], ""
+    def _take(self, words: str, button: Any) -> None:
+        self.prompt.value = words
 
     def _changed(self, change: Any = None) -> None:
         if self.writing.over:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from course_lib.figures.routing import RoutedToken, problem_svg, routing_svg
 from course_lib.routing import affinities, choose_experts, gate_weights
+from course_lib.widgets.controls import choice, in_a_row, named
 
 BIAS = {"sigmoid": 0.3, "softmax": 0.1}  # how far the slider goes: about the spread of such affinities
 WIDE = {"description_width": "110px"}
@@ -30,21 +31,19 @@ class RoutingExplorer(widgets.VBox):
         sizes = [n for n in range(1, experts + 1) if experts % n == 0]
         self.token = self._slider("token", 0, 0, len(tokens) - 1)
         self.top_k = self._slider("experts chosen", min(4, experts), 1, min(8, experts))
-        self.n_group = widgets.Dropdown(
-            options=sizes, value=4 if 4 in sizes else 1, description="groups", style=WIDE, layout={"width": "220px"}
+        self.n_group = widgets.SelectionSlider(
+            options=sizes, value=4 if 4 in sizes else 1, description="groups", style=WIDE, layout=LONG
         )
         self.topk_group = self._slider("open groups", 2 if 4 in sizes else 1, 1, min(8, experts))
-        self.scoring = widgets.Dropdown(
-            options=list(BIAS), description="affinity", style=WIDE, layout={"width": "220px"}
-        )
+        self.scoring = choice("affinity", list(BIAS))
         self.expert = self._slider("biased expert", 0, 0, experts - 1)
         self.bias = widgets.FloatSlider(
             value=0, min=-BIAS["sigmoid"], max=BIAS["sigmoid"], step=0.01, description="bias", style=WIDE, layout=LONG
         )
         self.picture = widgets.HTML()
-        left = widgets.VBox([self.token, self.top_k, self.topk_group])
-        right = widgets.VBox([self.expert, self.bias, widgets.HBox([self.n_group, self.scoring])])
-        super().__init__([widgets.HBox([left, right]), self.picture])
+        left = widgets.VBox([self.token, self.top_k, self.n_group, self.topk_group])
+        right = widgets.VBox([self.expert, self.bias, named("affinity", self.scoring, width="110px")])
+        super().__init__([in_a_row(left, right), self.picture])
         self.scoring.observe(self._fit_bias, names="value")
         for control in (
             self.token, self.top_k, self.n_group, self.topk_group, self.scoring, self.expert, self.bias,

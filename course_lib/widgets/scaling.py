@@ -1,7 +1,4 @@
-"""The scaling explorer: leave runs out, and see the exponent and the forecast move.
-
-No dropdown stands here: while one has the focus, JupyterLab takes the arrow keys for itself.
-"""
+"""The scaling explorer: leave runs out, and see the exponent and the forecast move."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,14 +10,14 @@ import torch
 from course_lib.figures.scaling import Curve, Dot, Ends, ScalingPicture, Way, power, short
 from course_lib.figures.scaling_svg import scaling_html
 from course_lib.scaling_data import Table
+from course_lib.widgets.controls import box, choice, in_a_row, named
 from course_lib.widgets.scaling_fits import Own, quick_fits, slow_fits
 
 PAUSE = 0.15  # s without a change, after which the slow fits begin
 WAYS = {"vertices": 0, "best runs": 1, "parametric law": 2}
 NONE = -1  # of the runs
 FITTING = "is being fitted ..."
-WIDE = {"description_width": "70px"}
-ASIDE = {"width": "70px", "display": "flex", "justify_content": "flex-end"}  # a label; buttons would go below their own
+WIDE = {"description_width": "150px"}
 Keep = tuple[bool, ...]  # whether each run of the table is fitted
 
 
@@ -62,9 +59,9 @@ class ScalingExplorer(widgets.VBox):
         self.picture = widgets.HTML()
         super().__init__(
             [
-                widgets.HBox([self.budgets, self.sizes]),
-                widgets.HBox([self.run, self.left_out, self.fit_all]),
-                widgets.HBox([widgets.Label("draw by", layout=ASIDE), self.measure, self.show, self.fit_it]),
+                in_a_row(self.budgets, self.sizes),
+                in_a_row(self.run, self.left_out, self.fit_all),
+                named("draw by", self.measure, self.show, self.fit_it),
                 self.picture,
             ]
         )
@@ -137,19 +134,17 @@ class ScalingExplorer(widgets.VBox):
 
     def _make_controls(self) -> None:
         small, at = self.table.rows(~self._held), f"{power(self.forecast_at)} FLOP"
-        self.budgets = _range("budgets", [(power(c), c) for c in small.flops.unique().tolist()])
-        self.sizes = _range("sizes N", [(short(n), n) for n in small.params.unique().tolist()])
+        self.budgets = _range("budgets [FLOP]", [(power(c), c) for c in small.flops.unique().tolist()])
+        self.sizes = _range("sizes N [parameters]", [(short(n), n) for n in small.params.unique().tolist()])
         names = [(f"{power(c)} FLOP, N {short(n)}", i) for i, (c, n, _, held) in enumerate(self._rows) if not held]
         self.run = widgets.SelectionSlider(
-            options=[("none", NONE), *names], description="run", style=WIDE, layout={"width": "510px"}
+            options=[("none", NONE), *names], description="run", style=WIDE, layout={"width": "450px"}
         )
-        self.left_out = _box("leave it out", disabled=True)
+        self.left_out = box("leave it out", disabled=True)
         self.fit_all = widgets.Button(description="fit all again", tooltip="all runs, budgets and sizes")
-        self.measure = widgets.ToggleButtons(
-            options=WAYS, value=0, tooltips=[f"draw by {way}" for way in WAYS], style={"button_width": "max-content"}
-        )
-        self.show = _box(f"show the run at {at}", disabled=not bool(self._held.any()))
-        self.fit_it = _box("and fit it too", disabled=True)
+        self.measure = choice("draw by", WAYS, value=0)
+        self.show = box(f"show the run at {at}", disabled=not bool(self._held.any()))
+        self.fit_it = box("and fit it too", disabled=True)
 
     def _wire(self) -> None:
         self.run.observe(self._point, names="value")
@@ -210,15 +205,5 @@ class ScalingExplorer(widgets.VBox):
 
 def _range(description: str, options: list[tuple[str, float]]) -> widgets.SelectionRangeSlider:
     return widgets.SelectionRangeSlider(
-        options=options, index=(0, len(options) - 1), description=description, style=WIDE, layout={"width": "430px"}
-    )
-
-
-def _box(description: str, *, disabled: bool) -> widgets.Checkbox:
-    return widgets.Checkbox(
-        value=False,
-        description=description,
-        disabled=disabled,
-        indent=False,
-        layout={"width": "max-content", "margin": "2px 12px"},
+        options=options, index=(0, len(options) - 1), description=description, style=WIDE, layout={"width": "450px"}
     )
