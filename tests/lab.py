@@ -154,22 +154,67 @@ def rewrite_last_line(cell: Locator, line: str) -> None:
     cell.page.keyboard.insert_text(line)
 
 
-def drawing_widget(page: Page) -> tuple[Locator, Locator]:
-    """The first widget that draws a labelled SVG, and the SVG."""
-    picture = page.locator("svg[role=img]")
-    widget = page.locator(".jp-OutputArea-output .jupyter-widgets", has=picture).first
+def drawing_widget(scope: Page | Locator) -> tuple[Locator, Locator]:
+    """The first widget that draws a labelled picture, and the picture."""
+    page = scope if isinstance(scope, Page) else scope.page
+    picture = page.locator("[role=img][aria-label]")
+    widget = scope.locator(".jp-OutputArea-output .jupyter-widgets", has=picture).first
     widget.scroll_into_view_if_needed()  # waits until it is drawn
     return widget, widget.locator(picture).first
 
 
-def press(widget: Locator, picture: Locator, key: str, seconds: float = 10) -> None:
-    """Press `key` on the widget's first slider and wait until the picture is labelled otherwise."""
+def press(widget: Locator, picture: Locator, key: str, on: str = ".noUi-handle", seconds: float = 20) -> None:
+    """Press `key` on the widget's first slider, or what else, and wait until the picture is labelled otherwise."""
     label = picture.get_attribute("aria-label") or ""
-    widget.locator(".noUi-handle").first.press(key)
+    widget.locator(on).first.press(key)
     expect(picture).not_to_have_attribute("aria-label", label, timeout=1000 * seconds)
 
 
-def screenshot(page: Page, name: str) -> None:
+def dress(page: Page, theme: str, width: int) -> None:
+    """Put on JupyterLab's Light or Dark theme, and make the window so wide, without loading the page again."""
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.evaluate(
+        "theme => { jupyterapp.commands.execute('apputils:change-theme', { theme }); }", f"JupyterLab {theme}"
+    )
+    page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=f"JupyterLab {theme}")
+
+
+# What one would not show a class, in words. Marks without a letter or digit may have any colour.
+FAULTS = r"""widget => {
+    const faults = [], short = (element) => element.textContent.trim().slice(0, 60);
+    for (const each of widget.querySelectorAll('.jupyter-widgets, button, .widget-label, .widget-readout'))
+        if (each.scrollWidth > each.clientWidth + 1) faults.push(`cut off: ${short(each)}`);
+    for (const each of widget.querySelectorAll('select, input[type=radio]'))
+        faults.push(`JupyterLab takes its arrow keys: ${short(each.parentElement)}`);
+    const channels = (colour) => colour.match(/[\d.]+/g).slice(0, 3).map((c) => c / 255);
+    const luminance = (colour) => channels(colour)
+        .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    let paper = widget;
+    while (getComputedStyle(paper).backgroundColor === 'rgba(0, 0, 0, 0)') paper = paper.parentElement;
+    const ground = luminance(getComputedStyle(paper).backgroundColor);
+    for (const picture of widget.querySelectorAll('svg[viewBox]')) {
+        const frame = picture.getBoundingClientRect();
+        for (const each of picture.querySelectorAll('text, tspan')) {
+            if (!/\w/.test(each.textContent)) continue;
+            const style = getComputedStyle(each), box = each.getBoundingClientRect();
+            const size = parseFloat(style.fontSize) * each.getScreenCTM().a;
+            const ink = luminance(style.fill), light = Math.max(ink, ground), dark = Math.min(ink, ground);
+            if (size < 10) faults.push(`${size.toFixed(1)} px: ${short(each)}`);
+            if ((light + 0.05) / (dark + 0.05) < 4.5) faults.push(`faint: ${short(each)}`);
+            if (box.left < frame.left - 1 || box.right > frame.right + 1) faults.push(`clipped: ${short(each)}`);
+        }
+    }
+    return faults;
+}"""
+
+
+def faults(widget: Locator) -> list[str]:
+    """What cannot be read or reached on the page as it is dressed: words cut off, tiny or faint, keys that are lost."""
+    return widget.evaluate(FAULTS)
+
+
+def screenshot(page: Page | Locator, name: str) -> None:
     """Into the folder that COURSE_SCREENSHOTS names, if it names one."""
     if folder := os.environ.get("COURSE_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}.png")

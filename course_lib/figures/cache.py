@@ -46,7 +46,9 @@ class CacheBars:
     @property
     def note(self) -> str:
         beyond = any(self.context > config.max_position_embeddings for config, _ in self.rows)
-        return "* longer than this model was built for" if beyond else ""
+        weighed = any(serving.weight_bytes for _, serving in self.rows)
+        notes = ["* longer than this model was built for"] * beyond + ["grey: weights"] * weighed
+        return "; ".join(notes)
 
 
 def _gb(size: float) -> str:

@@ -1,0 +1,73 @@
+"""One page with every widget of the course, each in a cell of its own: what the browser tests open."""
+
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.notebook_rules import KERNEL
+
+CACHE = """
+from course_lib.widgets.cache import CacheExplorer
+CacheExplorer()
+"""
+ROUTING = """
+from course_lib.widgets.routing import RoutingExplorer
+import torch
+some = torch.Generator().manual_seed(3)
+hidden, centroids = (torch.randn(n, 32, generator=some) / 3 for n in (26, 16))
+RoutingExplorer("Many experts, few at work.", hidden, centroids)
+"""
+COST = """
+from course_lib.widgets.cost import CostExplorer
+CostExplorer()
+"""
+SCALING = """
+from course_lib.widgets.scaling import ScalingExplorer
+from course_lib.scaling_data import Table
+flops = torch.tensor([1e12, 3e12, 1e13, 1e14], dtype=torch.float64).repeat_interleave(5)
+params = 0.02 * flops.sqrt() * 2.0 ** torch.arange(-2, 3, dtype=torch.float64).repeat(4)
+tokens = flops / 6 / params
+loss = 0.6 + 40 / params**0.4 + 300 / tokens**0.4
+law = Table("made up", params, tokens, flops, loss, "a law", [{}] * 20)
+ScalingExplorer(law)
+"""
+GAME = """
+from course_lib.widgets.game import BuyAndBet
+BuyAndBet(law)
+"""
+BALANCE = """
+from course_lib.widgets.balance import BalanceLab
+lab = BalanceLab(steps=30)
+lab
+"""
+DRAFTS = """
+from course_lib.widgets.mtp import DraftExplorer
+import time
+from course_lib.config import mini
+from course_lib.model import MiniDeepSeek
+from course_lib.speculative import verify_greedy
+
+def slow(draft, logits):
+    time.sleep(0.05)  # leaves time to press Stop
+    return verify_greedy(draft, logits)
+
+torch.manual_seed(0)
+DraftExplorer(MiniDeepSeek(mini(num_nextn_predict_layers=1)), "ab", new_tokens=30, verify=slow)
+"""
+WIDGETS = {
+    "cache": CACHE, "routing": ROUTING, "cost": COST, "scaling": SCALING, "game": GAME, "balance": BALANCE,
+    "drafts": DRAFTS,
+}  # fmt: skip
+TRAIN = "# trains the lab above\n..."  # the last line is to be written over
+DEAF = """
+from ipywidgets import HTML, IntSlider, VBox
+VBox([IntSlider(3), HTML('<svg role="img" aria-label="still" height="9"><rect width="3" height="9"/></svg>')])
+"""
+
+
+def write(path: Path, *sources: str) -> Path:
+    """A notebook with these cells."""
+    cells = [new_code_cell(source.strip()) for source in sources]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
+    return path
