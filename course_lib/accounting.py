@@ -26,8 +26,8 @@ class Component:
 class Parameters:
     """Parameters of a model without its MTP module, in the three conventions in use.
 
-    No one convention gives all published "activated" figures: V3's 37B holds with both of the wider two, V2-Lite's
-    2.4B only without the embedding, DeepSeekMoE-16B's 2.8B only with it.
+    No one convention gives all published "activated" figures: V3's 37B and V2-Lite's 2.4B are counted without the
+    embedding, DeepSeekMoE-16B's 2.8B with it.
     """
 
     components: dict[str, Component]
