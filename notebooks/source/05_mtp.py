@@ -615,14 +615,14 @@ from course_lib.cache import LayerCache
 
 
 def milliseconds(*functions, rounds: int) -> list[float]:
-    """The fastest run of each, in turns: slower ones were disturbed by whatever else the machine does."""
-    fastest = [float("inf")] * len(functions)
+    """The mean of each, run in turns, in time on the CPU: what else the machine does meanwhile does not count."""
+    spent = [0.0] * len(functions)
     for _ in tqdm(range(rounds), leave=False):
         for i, function in enumerate(functions):
-            began = time.perf_counter()
+            began = time.process_time()
             function()
-            fastest[i] = min(fastest[i], 1e3 * (time.perf_counter() - began))
-    return fastest
+            spent[i] += 1e3 * (time.process_time() - began) / rounds
+    return spent
 
 
 # %%
@@ -646,7 +646,7 @@ with torch.no_grad():
 
 # %% tags=["nbval-ignore-output"]
 run = partial(generate, boxed_model, prompts[:1], 50, temperature=0.8)
-one, two, draft = milliseconds(partial(pass_over, 1), partial(pass_over, 2), draft_one, rounds=30)
+one, two, draft = milliseconds(partial(pass_over, 1), partial(pass_over, 2), draft_one, rounds=50)
 print(f"a pass over 1 token {one:.1f} ms, over 2 tokens {two:.1f} ms, a draft {draft:.1f} ms")
 per_pass = run(speculate=True).tokens_per_pass
 print(f"at {per_pass:.2f} tokens a pass that makes {per_pass * one / (two + draft):.2f} times the speed")

@@ -328,17 +328,22 @@ print(
 # in all; the whole one has a dense layer of 192 and two in which a token passes three experts of 32, which is 384 as
 # well. So the experts' model *holds* more than twice as much and *works* as much. What is not equal: MHA caches four
 # times as many numbers, and training with MTP costs one more block and one more product with the head in every step.
-# How much time is that on this machine? Steps of all four in turns. Of each the fastest counts, since other programs
-# can only slow a step down.
+# How much time is that on this machine? Take steps of all four in turns, and measure time on the CPU, in which other
+# programs do not count.
 
 # %% tags=["nbval-ignore-output"]
-runs = {}
+import time
+
+runs, seconds = {}, dict.fromkeys(MODELS, 0.0)
 for name, changes in MODELS.items():
     c = mini(**changes)
-    runs[name] = Training(MiniDeepSeek(c), text, Recipe(steps=5, batch_size=8, bias_speed=0.01 if c.moe_layers else 0))
-for _ in zip(*(each.run() for each in runs.values()), strict=True):
-    pass
-seconds = {name: min(step.seconds for step in each.history.steps) for name, each in runs.items()}
+    short = Recipe(steps=8, batch_size=8, bias_speed=0.01 if c.moe_layers else 0)
+    runs[name] = Training(MiniDeepSeek(c), text, short).run()
+for _ in range(8):
+    for name, run in runs.items():
+        began = time.process_time()
+        next(run)
+        seconds[name] += (time.process_time() - began) / 8
 for name, each in seconds.items():
     print(f"{name:20}{1000 * each:6.0f} ms a step, {each / seconds['whole']:.2f} of the whole model's")
 
