@@ -223,8 +223,25 @@ for name in ("seed", "batch_size", "learning_rate", "device", "python", "torch")
 # %% [markdown]
 # *What was tuned:* learning rate and batch at the smallest budget, where a few were tried. From there they follow a
 # rule: the rate falls with the square root of the width, the batch grows with the third root of the budget (in
-# `course_lib/isoflop_runs.py`). *What was not:* either of them at the larger budgets. One seed each, and a seed moves a
-# loss by about 0.005 nats. Losses are means over 400,000 bytes that no run had seen.
+# `course_lib/isoflop_runs.py`). *What was not:* either of them at the larger budgets. Losses are means over 400,000
+# bytes that no run had seen.
+#
+# *Seeds:* one each. How much does that matter? Three of the smallest runs were made once more with another seed. **Look
+# at** the last column.
+
+# %%
+SEED_1 = {24: 0.9517, 32: 0.8860, 48: 0.8804}  # width: loss, by course.py sweep isoflop --budgets 1e12 --seeds 1
+smallest = dict(zip((int(row["hidden_size"]) for row in runs.cells[:5]), runs.loss[:5].tolist(), strict=True))
+changes = {width: loss - smallest[width] for width, loss in SEED_1.items()}
+for width, change in changes.items():
+    print(f"width {width}: {smallest[width]:.4f} with seed 0, {SEED_1[width]:.4f} with seed 1, {change:+.4f} nats")
+spread = math.sqrt(sum(change**2 for change in changes.values()) / (2 * len(changes)))
+print(f"standard deviation of one run, by these three pairs: {spread:.3f} nats")
+
+# %% [markdown]
+# So chance moves a loss of the smallest budget by one or two hundredths of a nat, and once by nearly four. That is as
+# much as neighbours in the table differ by. What it does at the larger budgets we do not know. Keep this in mind for
+# all that follows.
 #
 # *What $6ND$ leaves out.* $N$ here has the output head in it and not the embedding, which is only looked up. The rule
 # leaves out the products inside attention, which have no parameters. In large models they are a small part. In ours?
@@ -265,8 +282,9 @@ for each in valleys.optima:
     print(f"{each.flops:.0e} FLOP: vertex at N = {n.value:9,.0f}, {ends}; best run {each.best_run:9,.0f}  {n.message}")
 
 # %% [markdown]
-# The first interval is the widest, for one of its runs lies well below the parabola: by more than another seed would
-# explain. Shapes do not grow evenly here (a head more, a layer more), and a parabola knows nothing of that.
+# The first interval is the widest: its runs scatter about the parabola by up to about a hundredth of a nat, which is
+# no more than another seed may do. Shapes do not grow evenly, either (a head more, a layer more), and a parabola knows
+# nothing of that. One run each cannot tell the two apart.
 #
 # Why not simply take the best run? Because runs stand on a grid of sizes. The best of five can only be one of five, and
 # a law through such points climbs in stairs.
@@ -315,11 +333,11 @@ print(f"largest residual: {fit.residuals.abs().max():.1%} of a loss")
 print(fit.message)
 
 # %% [markdown]
-# Two warnings are in this print. The largest residual is four times what a seed does to a loss: the law does not
-# describe these runs down to their noise. And some draws gave no fit. With so few runs, a draw may not hold five
-# unknowns, and then the search finds no minimum before it gives up. They count all the same, at the place where they
-# gave up. It would be easy to leave them out, and many do. What kind of draws are they? Let them go on five times as
-# long, and compare.
+# Two warnings are in this print. The largest residual is as large as what a seed does to a loss: whether the law is
+# wrong by that, or only the run, these runs cannot say. And some draws gave no fit. With so few runs, a draw may not
+# hold five unknowns, and then the search finds no minimum before it gives up. They count all the same, at the place
+# where they gave up. It would be easy to leave them out, and many do. What kind of draws are they? Let them go on five
+# times as long, and compare.
 
 # %%
 from course_lib.batched_fit import Runs, minimise
@@ -416,10 +434,10 @@ for name, bet in bets.items():
 print(f"the parametric law at this very N and D: {fit.law.loss([n], [tokens_]).item():.4f}")
 
 # %% [markdown]
-# The two bets with a floor are off by less than a seed changes at $10^{12}$ FLOP, the line without one by six times
-# that. Was that to be seen before? In part: the residuals of the line are a **bow**, as in the first section, only with
-# three points. Its interval did hold the run, since it reached from an impossible 0.4 to a worse loss than any that we
-# had seen. That is no merit.
+# The two bets with a floor are off by far less than a seed changes at $10^{12}$ FLOP: to be as close as that takes
+# luck. The line without a floor is off by twice the standard deviation of such a run. Was that to be seen before? In
+# part: the residuals of the line are a **bow**, as in the first section, only with three points. Its interval did hold
+# the run, since it reached from an impossible 0.4 to a worse loss than any that we had seen. That is no merit.
 #
 # And were the good bets good, or lucky? Leave out each of the fifteen runs in turn, and bet again. **Look at** how far
 # one run moves each bet.
