@@ -231,6 +231,9 @@ FIT_POWER_LAW = Exercise(
         *many(
             "This matches the least distance to the line, across both axes: least squares of ln y looks along y alone.",
             slope_of(orthogonal),
+        ),
+        *many(
+            "This matches a ratio of standard deviations: the slope is the covariance over the variance of ln x.",
             slope_of(lambda u, v: v.std() / u.std() * line(u, v)[1].sign()),
             slope_of(lambda u, v: v.std() / u.std()),
         ),
