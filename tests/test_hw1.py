@@ -6,6 +6,7 @@ from typing import Any
 
 import nbformat
 import pytest
+import torch
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
@@ -132,3 +133,20 @@ def test_the_cache_explorer_draws_the_count_it_is_given() -> None:
     reference = EXERCISES["kv_cache_elements"].reference
     assert bytes_shown(reference) == bytes_shown(None)
     assert bytes_shown(lambda config: 3 * reference(config)) == [3 * size for size in bytes_shown(None)]
+
+
+def test_the_page_computes_by_hand_what_the_references_do() -> None:
+    page = prose(read(SOURCE))
+    plain = {"num_hidden_layers": 2, "num_key_value_heads": 3, "head_dim": 10}
+    latent = {**plain, "kv_lora_rank": 30, "qk_rope_head_dim": 8}
+    assert [EXERCISES["kv_cache_elements"].reference(config) for config in (plain, latent)] == [120, 76]
+    assert "= 120$" in page and "= 76$" in page
+
+    turned = EXERCISES["rotate"].reference(torch.tensor([[1.0, 0, 0, 1]]), torch.tensor([2]), 100.0)
+    assert f"= ({', '.join(f'{x:.3f}' for x in turned[0])})$" in page
+
+    sizes = {
+        "num_attention_heads": 2, "kv_lora_rank": 3, "qk_nope_head_dim": 4, "qk_rope_head_dim": 1, "v_head_dim": 5,
+    }  # fmt: skip
+    flops = [EXERCISES["attention_flops"].reference(sizes, 1, 10, absorb) for absorb in (False, True)]
+    assert flops == [1480, 388] and "so 1,480 FLOPs" in page and "so 388." in page

@@ -411,8 +411,9 @@ def test_loads_have_idle_experts_and_one_at_the_mean(seed: int) -> None:
     assert indices.max() < experts - 1
     assert (HW2["moe_output"].cases(seed)[0]["indices"] < 6).all()
     *skewed, between = (case["load"].double() for case in HW2["update_bias"].cases(seed))
-    *others, one_idle = (case["load"].double() for case in HW2["max_violation"].cases(seed))
-    for load in (*skewed, *others):
+    whole, half, one_idle = (case["load"].double() for case in HW2["max_violation"].cases(seed))
+    assert half.mean() == 12.5
+    for load in (*skewed, whole):
         assert load.sum() == 12 * len(load) and (load == 12).sum() == 1
         assert load.median() < 12 and load.min() >= 0
     assert 12 < between.mean() < 13 and {12, 13} < set(between.tolist())
@@ -506,9 +507,13 @@ def test_the_toy_of_the_page_has_as_many_parameters_as_it_says() -> None:
         "head_dim": 3, "q_lora_rank": None, "kv_lora_rank": None, "qk_nope_head_dim": 0, "qk_rope_head_dim": 0,
         "v_head_dim": 0, "intermediate_size": 5, "moe_intermediate_size": 2, "n_routed_experts": 3,
         "n_shared_experts": 1, "num_experts_per_tok": 1, "first_k_dense_replace": 1, "topk_method": "greedy",
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": False, "num_nextn_predict_layers": 1,
     }  # fmt: skip
-    page = prose(read(release.sources()["hw2_moe"]))
+    source = read(release.sources()["hw2_moe"])
+    page, shown = prose(source), next(cell for cell in source.cells if cell.source.startswith("toy = "))
+    names: dict[str, Any] = {}
+    exec(shown.source, names)
+    assert names["toy"] == toy and "{} and {}".format(*HW2["parameter_counts"].reference(toy)) in shown.source
     assert "{}, active {} |".format(*HW2["parameter_counts"].reference(toy)) in page
     keys = set(HW2["parameter_counts"].cases(0)[0]["config"])
     assert keys == set(toy) and {key for key in keys if f"`{key}`" not in page} == set()

@@ -63,8 +63,8 @@ class Parts:
         """The latent over the root of the sum of its squares."""
         return normed(self.latent, eps, self.latent * self.latent.shape[-1] ** 0.5)
 
-    def mean_square(self, dtype: torch.dtype) -> Tensor:
-        return self.latent.to(dtype).square().mean(-1, keepdim=True)
+    def mean_square(self, dtype: torch.dtype = torch.float64, over: int | None = -1) -> Tensor:
+        return self.latent.to(dtype).square().mean(over, keepdim=True)
 
     @property
     def right_latent(self) -> Tensor:
@@ -142,7 +142,7 @@ COMPRESS = Exercise(
         ),
         Misconception(
             "This matches eps added to the root: it is added to the mean square, under the root.",
-            compressed(lambda p: (p.latent / (p.mean_square(torch.float64).sqrt() + p.eps) * p.gain, p.turn(p.key))),
+            compressed(lambda p: (p.latent / (p.mean_square().sqrt() + p.eps) * p.gain, p.turn(p.key))),
         ),
         Misconception(
             "This matches a layer norm: no mean is subtracted, the latent is only divided by its root mean square.",
@@ -153,6 +153,24 @@ COMPRESS = Exercise(
         Misconception(
             "This matches a key with a norm of its own: only the latent is normed, the key is just rotated.",
             compressed(lambda p: (p.right_latent, p.turn(p.norm(p.key)))),
+        ),
+        Misconception(
+            "This matches a mean over the tokens: each token's latent has a root mean square of its own, over its c "
+            "numbers (the last axis, with keepdim=True).",
+            compressed(lambda p: (p.latent * (p.mean_square(over=1) + p.eps).rsqrt() * p.gain, p.turn(p.key))),
+        ),
+        Misconception(
+            "This matches one mean over all numbers: each token's latent has a root mean square of its own, over its c "
+            "numbers (the last axis, with keepdim=True).",
+            compressed(lambda p: (p.latent * (p.mean_square(over=None) + p.eps).rsqrt() * p.gain, p.turn(p.key))),
+        ),
+        Misconception(
+            "This matches a latent over its mean square: take the root of that.",
+            compressed(lambda p: (p.latent / (p.mean_square() + p.eps) * p.gain, p.turn(p.key))),
+        ),
+        Misconception(
+            "This matches the two answers exchanged: first the latent, then k_rope.",
+            compressed(lambda p: (p.turn(p.key), p.right_latent)),
         ),
         Misconception(
             "This matches a gain applied before the norm: divide by the root mean square first, then apply the gain.",

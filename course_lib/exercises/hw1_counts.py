@@ -58,6 +58,14 @@ KV_CACHE_ELEMENTS = Exercise(
             with_config(num_hidden_layers=lambda c: 1),
         ),
         Misconception(
+            "This matches one layer only, where the model has MLA: there too every layer has a cache of its own.",
+            only(True, with_config(num_hidden_layers=lambda c: 1)),
+        ),
+        Misconception(
+            "This matches one layer only, where there is no MLA: there too every layer has a cache of its own.",
+            only(False, with_config(num_hidden_layers=lambda c: 1)),
+        ),
+        Misconception(
             "This matches keys without values: plain attention keeps both, hence the 2.",
             only(False, lambda c: kv_cache_elements(c) // 2),
         ),
@@ -160,6 +168,15 @@ def flops_plus(
     return wrong
 
 
+def doubled_first(config: Config, query_tokens: int, key_tokens: int, absorb: bool) -> int:
+    """The factor of 2 before a sum without brackets."""
+    h, c, s, t = config["num_attention_heads"], config["kv_lora_rank"], query_tokens, key_tokens
+    first = s * h * config["qk_nope_head_dim"] * c
+    if not absorb:
+        first = t * c * h * (config["qk_nope_head_dim"] + config["v_head_dim"])
+    return attention_flops(config, query_tokens, key_tokens, absorb) // 2 + first
+
+
 def rotary(z: Letters) -> int:
     return -z.s * z.t * z.h * z.r
 
@@ -222,6 +239,27 @@ ATTENTION_FLOPS = Exercise(
             "This matches attention without mixing: the weighted sum costs s t h v expanded and s t h c absorbed.",
             lambda z: -z.s * z.t * z.h * z.v,
             lambda z: -z.s * z.t * z.h * z.c,
+        ),
+        *in_either_form(
+            "This matches attention without scores: q . k costs s t h (n + r) expanded and s t h (c + r) absorbed.",
+            lambda z: -z.s * z.t * z.h * (z.n + z.r),
+            lambda z: -z.s * z.t * z.h * (z.c + z.r),
+        ),
+        *in_either_form(
+            "This matches a rotary part for one head: the key is shared, but each head has a q_rope, so s t h r.",
+            lambda z: -z.s * z.t * (z.h - 1) * z.r,
+            lambda z: -z.s * z.t * (z.h - 1) * z.r,
+        ),
+        Misconception(
+            "This matches a 2 that reaches the first product alone: put brackets round the sum.", doubled_first
+        ),
+        Misconception(
+            "This matches the expanded form whatever was asked for: with `absorb` the second row counts.",
+            lambda config, s, t, absorb: attention_flops(config, s, t, False),
+        ),
+        Misconception(
+            "This matches the absorbed form whatever was asked for: without `absorb` the first row counts.",
+            lambda config, s, t, absorb: attention_flops(config, s, t, True),
         ),
         Misconception(
             "This matches one head: each of the num_attention_heads does this work.",

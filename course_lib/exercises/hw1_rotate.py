@@ -55,14 +55,29 @@ def to_halves(x: Tensor) -> Tensor:
 
 
 def narrow_angles(narrow: str) -> Callable[..., Tensor]:
-    """Angles that pass through the dtype of x: the `frequency`, the `angle` itself, or `both` factors."""
+    """Angles that pass through the dtype of x: the `frequency`, the `angle` itself, `both` factors, or all of it."""
 
     def wrong(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
-        frequency = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=torch.float64) / x.shape[-1])
+        first = x.dtype if narrow == "exponent" else torch.float64
+        frequency = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=first) / x.shape[-1])
         if narrow in ("frequency", "both"):
             frequency = frequency.to(x.dtype)
-        angle = (positions.to(x.dtype) if narrow == "both" else positions)[:, None] * frequency
+        angle = (positions.to(x.dtype) if narrow in ("both", "exponent") else positions)[:, None] * frequency
         return turn(x, angle.to(x.dtype) if narrow == "angle" else angle)
+
+    return wrong
+
+
+def turned_by(pair: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
+    """Each pair made anew from a, b, cos and sin of its angle."""
+
+    def wrong(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        angle = positions.to(wide.dtype)[:, None] * theta ** (
+            -torch.arange(0, x.shape[-1], 2, dtype=wide.dtype) / x.shape[-1]
+        )
+        pairs = pair(wide[..., 0::2], wide[..., 1::2], angle.cos(), angle.sin())
+        return torch.stack(pairs, dim=-1).flatten(-2).to(x.dtype)
 
     return wrong
 
@@ -159,6 +174,24 @@ ROTATE = Exercise(
             "This matches theta = 10000 whatever was asked for.",
             lambda x, positions, theta=1e4: rotate(x, positions, 10000.0),
         ),
-        *(Misconception(NARROW_ANGLES, narrow_angles(part)) for part in ("both", "angle", "frequency")),
+        *(Misconception(NARROW_ANGLES, narrow_angles(part)) for part in ("both", "angle", "frequency", "exponent")),
+        Misconception(
+            "This matches a second number made of the first one after its turn: x[..., 0::2] is a view of x, so keep "
+            "both old numbers (.clone()), or write into a new tensor.",
+            turned_by(lambda a, b, cos, sin: (a * cos - b * sin, (a * cos - b * sin) * sin + b * cos)),
+        ),
+        Misconception(
+            "This matches a cos + b sin for the first number: it is a cos - b sin.",
+            turned_by(lambda a, b, cos, sin: (a * cos + b * sin, a * sin + b * cos)),
+        ),
+        Misconception(
+            "This matches a sin - b cos for the second number: it is a sin + b cos.",
+            turned_by(lambda a, b, cos, sin: (a * cos - b * sin, a * sin - b * cos)),
+        ),
+        Misconception("This matches x as it was given: nothing is turned.", lambda x, positions, theta=1e4: x.clone()),
+        Misconception(
+            "This matches positions counted from 1 more than they are: take them as they are given.",
+            lambda x, positions, theta=1e4: rotate(x, positions + 1, theta),
+        ),
     ],
 )

@@ -26,11 +26,12 @@ def beyond(scores: Tensor, last: int) -> Tensor:
 def attention_with(
     hide: Callable[[Tensor, int], Tensor] = later,
     scales: Callable[[int, int, int, int], tuple[float, float]] = lambda n, r, c, h: ((n + r) ** -0.5,) * 2,
-    softmax_over: int = -1,
+    weigh: Callable[[Tensor], Tensor] = lambda scores: scores.softmax(-1),
     hidden: float = -torch.inf,
     hide_weights: bool = False,
+    values: str = "btc,hvc->bthv",
 ) -> Callable[..., Tensor]:
-    """The expanded form with a mask, scales of its two scores, or a softmax axis that it should not have."""
+    """The expanded form with a mask, scales of its two scores, weights or values that it should not have."""
 
     def wrong(
         q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, w_uk: Tensor, w_uv: Tensor, offset: int = 0
@@ -39,12 +40,16 @@ def attention_with(
         content = einsum("bshn,bthn->bhst", q_nope, einsum("btc,hnc->bthn", latent, w_uk))
         scores = for_content * content + for_position * einsum("bshr,btr->bhst", q_rope, k_rope)
         if hide_weights:
-            weights = scores.softmax(softmax_over).masked_fill(hide(scores, offset), 0.0)
+            weights = weigh(scores).masked_fill(hide(scores, offset), 0.0)
         else:
-            weights = scores.masked_fill(hide(scores, offset), hidden).softmax(softmax_over)
-        return einsum("bhst,bthv->bshv", weights, einsum("btc,hvc->bthv", latent, w_uv))
+            weights = weigh(scores.masked_fill(hide(scores, offset), hidden))
+        return einsum("bhst,bthv->bshv", weights, einsum(values, latent, w_uv))
 
     return wrong
+
+
+def over(axis: int) -> Callable[[Tensor], Tensor]:
+    return lambda scores: scores.softmax(axis)
 
 
 def finite(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -52,36 +57,45 @@ def finite(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda *arguments: wrong(*arguments).nan_to_num()
 
 
-WRONG_AXIS = "This matches a softmax over the queries: each query shares its weight of 1 among the keys, the last axis."
-INVERTED = "This matches a mask the wrong way round: the keys to hide are those behind offset + j."
+def misweighed(message: str, weigh: Callable[[Tensor], Tensor]) -> list[Misconception]:
+    """With the mask as -inf, with the nan of that mended, and with the mask as a large number or, of weights, as 0."""
+    return [
+        Misconception(message, attention_with(weigh=weigh)),
+        Misconception(message, finite(attention_with(weigh=weigh))),
+        Misconception(message, attention_with(weigh=weigh, hidden=-1e9)),
+        Misconception(message, attention_with(weigh=weigh, hide_weights=True)),
+    ]
+
+
+INVERTED = "This matches a mask the wrong way round: the keys to hide are those later than offset + i."
 
 ATTENTION_MISTAKES = [
     Misconception(
-        "This matches attention without a mask: query j stands at offset + j and sees no key behind that.",
+        "This matches attention without a mask: query i stands at offset + i and sees no later key.",
         attention_with(hide=lambda scores, offset: torch.zeros_like(scores, dtype=torch.bool)),
     ),
     Misconception(
-        "This matches a mask that forgets the cache: query j stands at offset + j, not at j.",
+        "This matches a mask that forgets the cache: query i stands at offset + i, not at i.",
         attention_with(hide=lambda scores, offset: later(scores, 0)),
     ),
     Misconception(
-        "This matches queries placed at the end of all keys: they stand at offset, and keys behind them exist here.",
+        "This matches queries placed at the end of all keys: they stand at offset, and later keys exist here.",
         attention_with(hide=lambda scores, offset: later(scores, scores.shape[-1] - scores.shape[-2])),
     ),
     Misconception(
-        "This matches a mask that hides a query's own key: it sees keys up to offset + j, that one included.",
+        "This matches a mask that hides a query's own key: it sees keys up to offset + i, that one included.",
         attention_with(hide=lambda scores, offset: later(scores, offset - 1)),
     ),
     Misconception(
-        "This matches a mask that shows one key too many: query j sees keys up to offset + j, and none behind that.",
+        "This matches a mask that shows one key too many: query i sees keys up to offset + i, and no later one.",
         attention_with(hide=lambda scores, offset: later(scores, offset + 1)),
     ),
     Misconception(
-        "This matches keys up to offset for every query: query j sees j keys more, up to offset + j.",
+        "This matches keys up to offset for every query: query i sees i keys more, up to offset + i.",
         attention_with(hide=beyond),
     ),
     Misconception(
-        "This matches keys up to offset + s - 1 for every query: only the last one sees so far, query j to offset + j.",
+        "This matches keys up to offset + s - 1 for every query: only the last one sees so far, query i to offset + i.",
         attention_with(hide=lambda scores, offset: beyond(scores, offset + scores.shape[-2] - 1)),
     ),
     Misconception(INVERTED, attention_with(hide=not_later)),
@@ -129,9 +143,36 @@ ATTENTION_MISTAKES = [
         "This matches a scale for the rotary part alone: the content belongs to the same score, so scale the sum.",
         attention_with(scales=lambda n, r, c, h: (1.0, (n + r) ** -0.5)),
     ),
-    Misconception(WRONG_AXIS, attention_with(softmax_over=-2)),
-    Misconception(WRONG_AXIS, finite(attention_with(softmax_over=-2))),
-    Misconception(WRONG_AXIS, attention_with(softmax_over=-2, hidden=-1e9)),
+    *misweighed(
+        "This matches a softmax over the queries: each query shares its weight of 1 among the keys, the last axis.",
+        over(-2),
+    ),
+    *misweighed(
+        "This matches a softmax over the heads: each head shares its own 1 among the keys, the last axis.",
+        over(-3),
+    ),
+    *misweighed(
+        "This matches scores without a softmax: it makes weights of them that add up to 1 over the keys.",
+        lambda scores: scores,
+    ),
+    Misconception(
+        "This matches an offset that is taken away: query i stands at offset + i.",
+        attention_with(hide=lambda scores, offset: later(scores, -offset)),
+    ),
+    Misconception(
+        "This matches scores multiplied by the root of n + r: divide by it.",
+        attention_with(scales=lambda n, r, c, h: ((n + r) ** 0.5,) * 2),
+    ),
+    Misconception(
+        "This matches the mixed latents, c numbers for each head: w_uv makes the head's v numbers of them.",
+        lambda q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0: attention_with(values="btc,hxc->bthc")(
+            q_nope, q_rope, latent, k_rope, w_uk, torch.ones_like(w_uv[:, :1]), offset
+        ),
+    ),
+    Misconception(
+        "This matches heads joined in one axis: keep them apart, b s h v. Who joins them is the layer that calls this.",
+        lambda *arguments: attention_with()(*arguments).flatten(2),
+    ),
     Misconception(
         "This matches attention without a mask for a single query: later keys exist here, and it must not see them.",
         attention_with(hide=lambda scores, offset: later(scores, offset if scores.shape[-2] > 1 else 10**6)),

@@ -107,6 +107,18 @@ AFFINITIES = Exercise(
             scored(sigmoid=lambda products: products, softmax=lambda products: products),
         ),
         Misconception(
+            "This matches bare products where a sigmoid was asked for: take the sigmoid of each.",
+            scored(sigmoid=lambda products: products),
+        ),
+        Misconception(
+            "This matches products with tokens of length 1: the length counts, so norm nothing.",
+            scored(products=lambda x, centroids: F.normalize(x, dim=-1) @ centroids.mT),
+        ),
+        Misconception(
+            "This matches products with centroids of length 1: the length counts, so norm nothing.",
+            scored(products=lambda x, centroids: x @ F.normalize(centroids, dim=-1).mT),
+        ),
+        Misconception(
             "This matches sigmoids divided by their sum: only the chosen experts are normalised, and later, in route.",
             scored(sigmoid=lambda products: over_sum(products.sigmoid())),
         ),

@@ -82,7 +82,9 @@ def skewed_load(generator: torch.Generator, e: int, least: int) -> Tensor:
 def violation_cases(seed: int) -> list[Case]:
     generator = torch.Generator().manual_seed(seed)
     one_idle = torch.cat([torch.randint(10, 14, (7,), generator=generator), torch.tensor([2, 14])])
-    return [*({"load": skewed_load(generator, e, least)} for e, least in ((7, 0), (10, 3))), {"load": one_idle}]
+    loads = [skewed_load(generator, e, least) for e, least in ((7, 0), (10, 3))]
+    loads[1][loads[1].argmax()] += 5  # a mean of 12.5
+    return [{"load": load} for load in (*loads, one_idle)]
 
 
 def spread(measure: Callable[[Tensor], Tensor]) -> Callable[[Tensor], float]:
@@ -135,6 +137,14 @@ MAX_VIOLATION = Exercise(
         Misconception(
             "This matches a mean over the used experts alone: one without a token counts too.",
             spread(lambda load: load.max() / load[load > 0].mean() - 1),
+        ),
+        Misconception(
+            "This matches a mean rounded to whole tokens: take it as it is, so no // and no int().",
+            spread(lambda load: load.max() / load.mean().floor() - 1),
+        ),
+        Misconception(
+            "This matches a quotient rounded down: divide with /, and not with //.",
+            spread(lambda load: ((load.max() - load.mean()) / load.mean()).floor()),
         ),
         Misconception(STANDARD_DEVIATION, spread(lambda load: load.std() / load.mean())),
         Misconception(STANDARD_DEVIATION, spread(lambda load: load.std(correction=0) / load.mean())),
@@ -222,6 +232,10 @@ UPDATE_BIAS = Exercise(
         Misconception(
             "This matches the step alone: it is added to the bias that was there.",
             lambda bias, load, speed: update_bias(torch.zeros_like(bias), load, speed),
+        ),
+        Misconception(
+            "This matches a step of 0.001 whatever `speed` was given.",
+            lambda bias, load, speed: update_bias(bias, load, 0.001),
         ),
         Misconception(
             "This matches a step of 1: multiply it by `speed`.",

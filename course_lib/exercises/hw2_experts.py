@@ -210,6 +210,14 @@ MOE_OUTPUT = Exercise(
             lambda gate, up: gate.sigmoid() * up,
         ),
         Misconception(
+            "This matches the token added to what its experts make: the sum over the experts alone is asked for.",
+            lambda x, *rest: x + moe_output(x, *rest),
+        ),
+        Misconception(
+            "This matches a sum divided by k: the weights are all that the outputs are multiplied by.",
+            mixed(weigh=lambda weights: weights / weights.shape[-1]),
+        ),
+        Misconception(
             "This matches the first expert of each token alone: add all k of them.", mixed(slots=slice(0, 1))
         ),
         Misconception(OVERWRITTEN, mixed(slots=slice(-1, None))),

@@ -99,6 +99,19 @@ SEQUENCE_BALANCE_LOSS = Exercise(
             losing(share=lambda batch: batch.of_chosen / batch.of_chosen.sum(-1, keepdim=True)),
         ),
         Misconception(
+            "This matches scores divided by the sum over the chosen experts, as in route: in P it is that over all e.",
+            losing(share=lambda batch: batch.scores / batch.of_chosen.sum(-1, keepdim=True)),
+        ),
+        Misconception(
+            "This matches scores averaged over the tokens first, and divided by their sum then: each token divides by "
+            "its own sum, and then comes the mean.",
+            losing(share=lambda batch: batch.scores / batch.scores.mean(1, keepdim=True).sum(-1, keepdim=True)),
+        ),
+        Misconception(
+            "This matches the counts of all texts together: each text has its own f.",
+            losing(frequency=lambda batch: right_frequency(batch).sum(0, keepdim=True)),
+        ),
+        Misconception(
             "This matches the chosen experts' scores for P: those of the others count too.",
             losing(share=lambda batch: batch.of_chosen / batch.scores.sum(-1, keepdim=True)),
         ),
@@ -120,11 +133,11 @@ SEQUENCE_BALANCE_LOSS = Exercise(
             losing(frequency=lambda batch: batch.counts()),
         ),
         Misconception(
-            "This matches one loss over the whole batch: f and P are made per sequence, then the losses averaged.",
+            "This matches one loss over the whole batch: f and P are made per text, then the losses are averaged.",
             one_sequence,
         ),
         Misconception(
-            "This matches the sum over the batch: average the losses of its sequences.",
+            "This matches the sum over the batch: average the losses of its texts.",
             losing(total=lambda products: products.sum()),
         ),
         Misconception(

@@ -35,6 +35,19 @@ def moe_layers(config: Config) -> int:
     return config["num_hidden_layers"] - config["first_k_dense_replace"]
 
 
+def router(config: Config) -> int:
+    """Centroids and biases of one layer."""
+    biases = config["n_routed_experts"] if config["topk_method"] == "noaux_tc" else 0
+    return config["n_routed_experts"] * config["hidden_size"] + biases
+
+
+def experts_everywhere(config: Config) -> Counts:
+    """Experts in the dense layers too, beside their SwiGLU."""
+    dense = components(config)["dense"][0]
+    total, active = parameter_counts({**config, "first_k_dense_replace": 0})
+    return total + dense, active + dense
+
+
 def heads_width(config: Config) -> int:
     """What the output projection takes."""
     return config["num_attention_heads"] * config["head_dim" if config["kv_lora_rank"] is None else "v_head_dim"]
@@ -68,6 +81,38 @@ PARAMETER_COUNTS = Exercise(
         Misconception(
             "This matches shared experts that are not active: every token passes them, beside its num_experts_per_tok.",
             without("shared", active_alone=True),
+        ),
+        Misconception(
+            "This matches layers for multi-token prediction counted too: they come on top of the num_hidden_layers.",
+            read_as(num_hidden_layers=lambda c: c["num_hidden_layers"] + c["num_nextn_predict_layers"]),
+        ),
+        Misconception(
+            "This matches experts in every layer: the first first_k_dense_replace have a dense SwiGLU in their place.",
+            experts_everywhere,
+        ),
+        Misconception(
+            "This matches a router in one layer alone: each layer that has experts has its own.",
+            plus(lambda c: (1 - moe_layers(c)) * router(c)),
+        ),
+        Misconception(
+            "This matches one shared expert: there are n_shared_experts of them, maybe 0.",
+            read_as(n_shared_experts=lambda c: 1),
+        ),
+        Misconception(
+            "This matches heads of hidden_size / num_attention_heads numbers: each is head_dim long.",
+            read_as(head_dim=lambda c: c["hidden_size"] // c["num_attention_heads"]),
+        ),
+        Misconception(
+            "This matches an output projection from queries, h (n + r) long: it takes the values, h v long.",
+            plus(
+                per_latent_layer(
+                    lambda c: (
+                        c["hidden_size"]
+                        * c["num_attention_heads"]
+                        * (c["qk_nope_head_dim"] + c["qk_rope_head_dim"] - c["v_head_dim"])
+                    )
+                )
+            ),
         ),
         Misconception(
             "This matches a model without shared experts: there are n_shared_experts beside the routed ones.",
@@ -115,14 +160,14 @@ PARAMETER_COUNTS = Exercise(
             "This matches the two counts exchanged: the total comes first.", lambda c: parameter_counts(c)[::-1]
         ),
         Misconception(
-            "This matches the gate left out: it scores all experts with e d numbers a layer.", without("gate")
+            "This matches the router's centroids left out: e d numbers in each layer that has experts.", without("gate")
         ),
         Misconception(
-            "This matches the gate and its biases left out: it scores all experts with e d numbers a layer.",
+            "This matches the router left out: e centroids of d numbers in each layer with experts, and its biases.",
             without("gate", "balance biases"),
         ),
         Misconception(
-            "This matches a gate that is active for the chosen experts alone: it scores all of them for every token.",
+            "This matches a router that is active for the chosen experts alone: it scores all of them for every token.",
             plus(
                 lambda c: 0,
                 lambda c: moe_layers(c) * c["hidden_size"] * (c["num_experts_per_tok"] - c["n_routed_experts"]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +74,36 @@ def strided_groups(scores: Tensor, bias: Tensor, top_k: int, n: int = 1, g: int 
     return order[indices], weights
 
 
+def open_closed(
+    scores: Tensor, bias: Tensor, top_k: int, n_group: int = 1, topk_group: int = 1, scale: float = 1.0
+) -> Routes:
+    """The best groups are closed, and the others open."""
+    by, chosen = scores + bias, torch.zeros_like(scores, dtype=torch.bool)
+    if n_group > 1:
+        grouped = by.unflatten(-1, (n_group, -1))
+        best = two_best(grouped).topk(topk_group).indices
+        chosen = torch.zeros(best.shape[0], n_group, dtype=torch.bool).scatter(1, best, True)
+        chosen = chosen.repeat_interleave(grouped.shape[-1], 1)
+    indices = by.masked_fill(chosen, -torch.inf).topk(top_k).indices
+    return indices, scale * normalised(scores.gather(-1, indices))
+
+
+def bias_for_groups_alone(scores: Tensor, bias: Tensor, top_k: int, n: int = 1, *rest: Any) -> Routes:
+    """Within the open groups by bare scores; where there are no groups, rightly."""
+    bare = routed(experts_by=lambda scores, bias: scores)
+    return (bare if n > 1 else route)(scores, bias, top_k, n, *rest)
+
+
+def swapped(*arguments: Any) -> Routes:
+    return by_expert(route(*arguments)[::-1])
+
+
+def written_out(*arguments: Any) -> Routes:
+    """Weights in the places of their experts, 0 elsewhere."""
+    indices, weights = route(*arguments)
+    return indices, torch.zeros_like(arguments[0]).scatter(-1, indices, weights)
+
+
 def gated(message: str, *makers: Callable[[Chosen], Tensor]) -> list[Misconception]:
     return [Misconception(message, routed(gates=make)) for make in makers]
 
@@ -111,6 +142,20 @@ ROUTE = Exercise(
             routed(experts_by=lambda scores, bias: scores),
         ),
         Misconception(
+            "This matches experts chosen by their scores within the open groups: there, too, score + bias chooses.",
+            bias_for_groups_alone,
+        ),
+        Misconception(
+            "This matches open and closed exchanged: -inf belongs to groups that are not among the topk_group best.",
+            open_closed,
+        ),
+        Misconception("This matches the two answers exchanged: first the indices, then the weights.", swapped),
+        Misconception(
+            "This matches weights for all e experts, 0 where one is not chosen: return those of the chosen alone, "
+            "m k, in the order of their indices.",
+            written_out,
+        ),
+        Misconception(
             "This matches a group judged by its best expert: add its two best biased scores.",
             routed(worth=lambda grouped, each: grouped.amax(-1)),
         ),
@@ -143,6 +188,14 @@ ROUTE = Exercise(
         *gated(
             "This matches gates normalised over the open groups: divide by the sum over the chosen experts.",
             lambda c: c.scale * c.of(normalised(c.scores * c.is_open)),
+        ),
+        *gated(
+            "This matches gates divided by the sum of biased scores: the bias chooses, it enters no gate.",
+            lambda c: c.scale * c.of(c.scores) / c.of(c.biased).sum(-1, keepdim=True),
+        ),
+        *gated(
+            "This matches gates divided by a sum over the tokens: each token divides by the sum over its own experts.",
+            lambda c: c.scale * c.of(c.scores) / c.of(c.scores).sum(0, keepdim=True),
         ),
         *gated(
             "This matches gates without the scale: multiply by it after they are normalised, or it cancels out.",

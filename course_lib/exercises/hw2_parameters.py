@@ -80,6 +80,7 @@ def parameter_cases(seed: int) -> list[Case]:
             "intermediate_size": pick(200, 300), "moe_intermediate_size": pick(50, 90),
             "n_routed_experts": pick(9, 20), "n_shared_experts": shared, "num_experts_per_tok": pick(4, 8),
             "first_k_dense_replace": dense, "topk_method": method, "tie_word_embeddings": tied,
+            "num_nextn_predict_layers": 1,
         }  # fmt: skip
         cases.append({"config": config})
     return cases

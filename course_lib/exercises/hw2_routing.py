@@ -38,9 +38,11 @@ def by_expert(answer: Any) -> Any:
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         return answer
     indices, weights = answer
-    if not isinstance(indices, Tensor) or not isinstance(weights, Tensor) or indices.shape != weights.shape:
+    if not isinstance(indices, Tensor) or not isinstance(weights, Tensor):
         return answer
     try:
+        if indices.shape != weights.shape:  # so that the weights are found at fault, and not the order
+            return indices.sort(-1).values, weights
         by_weight = weights.argsort(-1)  # only for experts that stand twice, as local names do
         order = by_weight.gather(-1, indices.gather(-1, by_weight).argsort(dim=-1, stable=True))
         return indices.gather(-1, order), weights.gather(-1, order)

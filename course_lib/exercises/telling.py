@@ -33,7 +33,7 @@ def line(fn: Callable[..., Any], error: BaseException) -> str:
 def about_values(difference: str) -> bool:
     """Whether it tells of values, and not of a type or a shape."""
     wanted = difference.partition(", got")[0]
-    return "wanted a" not in wanted and "shape" not in wanted
+    return not any(words in wanted for words in ("wanted a", "shape", "values ("))
 
 
 def facts(difference: str, case: dict[str, Any]) -> str:
