@@ -120,9 +120,14 @@ def wait_until_idle(page: Page, seconds: float = 60) -> None:
 
 
 def run_all(page: Page, seconds: float = 120) -> list[dict[str, Any]]:
-    """Run all cells, wait for the last one, and fail with the errors they stored. Gives every output of the page."""
+    """Run all cells, wait for the last one, and give what they show."""
     run = "() => jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)"
     page.wait_for_function(run, timeout=1000 * seconds)
+    return shown(page)
+
+
+def shown(page: Page) -> list[dict[str, Any]]:
+    """Every output of the page, once the kernel rests. Fails with the errors among them."""
     wait_until_idle(page)
     notebook = page.evaluate("() => jupyterapp.shell.currentWidget.content.model.toJSON()")
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
@@ -172,7 +177,7 @@ def press(widget: Locator, picture: Locator, key: str, on: str = ".noUi-handle",
 
 def dress(page: Page, theme: str, width: int) -> None:
     """Put on JupyterLab's Light or Dark theme, and make the window so wide, without loading the page again."""
-    page.set_viewport_size({"width": width, "height": 1000})
+    page.set_viewport_size({"width": width, "height": 1400})
     page.evaluate(
         "theme => { jupyterapp.commands.execute('apputils:change-theme', { theme }); }", f"JupyterLab {theme}"
     )

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
@@ -24,6 +23,7 @@ from tests.lab import (
     run_all,
     screenshot,
     show_cell,
+    shown,
 )
 from tests.widget_pages import DEAF, TRAIN, WIDGETS, write
 
@@ -57,7 +57,7 @@ class Course:
 @pytest.fixture(scope="module")
 def every_widget(lab: Lab, window: BrowserContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     page = window.new_page()
-    notebook = write(tmp_path_factory.mktemp("page") / "widgets.ipynb", *WIDGETS.values(), TRAIN)
+    notebook = write(tmp_path_factory.mktemp("page") / "widgets.ipynb", *WIDGETS.values(), TRAIN, DEAF)
     errors = open_notebook(page, lab, notebook)
     run_all(page)
     yield Course(page, errors)
@@ -90,7 +90,8 @@ def test_every_widget_can_be_read_wide_and_narrow_light_and_dark(course: Course)
         for name in WIDGETS:
             widget, _ = course.widget(name)
             found[theme, width, name] = faults(widget)
-            screenshot(widget, f"{name}_{theme.lower()}_{width}")
+            cell = show_cell(course.page, WIDGETS[name].strip())
+            screenshot(cell, f"{name}_{theme.lower()}_{width}")
     assert {place: said for place, said in found.items() if said} == {}
 
 
@@ -236,9 +237,12 @@ def answer(page: Page, line: str, verdict: str) -> None:
     expect(said).to_contain_text(verdict)
 
 
-def test_a_deaf_slider_and_a_failing_cell_are_noticed(lab: Lab, page: Page, tmp_path: Path) -> None:
-    open_notebook(page, lab, write(tmp_path / "deaf.ipynb", DEAF, "1 / 0"))
-    with pytest.raises(AssertionError, match="ZeroDivisionError"):
-        run_all(page)
+def test_a_deaf_slider_and_a_failing_cell_are_noticed(course: Course) -> None:
+    cell = show_cell(course.page, DEAF.strip())
     with pytest.raises(AssertionError, match="aria-label"):
-        press(*drawing_widget(page), "ArrowRight", seconds=2)
+        press(*drawing_widget(cell), "ArrowRight", seconds=1)
+    rewrite_last_line(cell, "1 / 0")
+    course.page.keyboard.press("Control+Enter")
+    expect(cell.locator(".jp-OutputArea-output").first).to_contain_text("ZeroDivisionError")
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        shown(course.page)
