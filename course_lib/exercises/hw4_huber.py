@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_lib.exercises.comparing import single
 from course_lib.exercises.engine import Case, Exercise, Misconception
 from course_lib.exercises.hw4_parametric import law_cases, parametric_loss
 
@@ -89,6 +90,7 @@ HUBER_OBJECTIVE = Exercise(
     points=2,
     reference=huber_objective,
     cases=huber_cases,
+    canonical=single,
     mistakes=[
         *many("This matches a mean over the runs: the objective is their sum.", lambda w: w.huber().mean()),
         *each_way(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from course_lib.exercises.comparing import single
 from course_lib.exercises.engine import Case, Exercise, Misconception
 from course_lib.exercises.hw4_power_law import uniform
 
@@ -105,6 +106,7 @@ ISOFLOP_OPTIMUM = Exercise(
     points=2,
     reference=isoflop_optimum,
     cases=isoflop_cases,
+    canonical=single,
     mistakes=[
         *many("This matches a parabola in N: sizes are steps of a factor, so fit it in ln N.", vertex),
         *many(
