@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from scipy.optimize import curve_fit
 from torch import Tensor
 
+from course_lib.exercises.comparing import single
 from course_lib.exercises.engine import Exercise, Misconception
 from course_lib.exercises.hw4_power_law import Pair, fit_power_law, line, pair, power_laws
 
@@ -117,6 +119,11 @@ def many(message: str, *fits: Fit) -> list[Misconception]:
     return [Misconception(message, fit) for fit in fits]
 
 
+def single_pair(answer: Any) -> Any:
+    answer = pair(answer)
+    return tuple(map(single, answer)) if isinstance(answer, tuple | list) else answer
+
+
 ORDER = "This matches slope and height taken for each other: polyfit gives the slope first, then the height."
 
 FIT_POWER_LAW = Exercise(
@@ -125,7 +132,7 @@ FIT_POWER_LAW = Exercise(
     reference=fit_power_law,
     cases=power_laws,
     parts=("coefficient", "exponent"),
-    canonical=pair,
+    canonical=single_pair,
     mistakes=[
         *many(
             "This matches the line of y on x: a power law is straight in logarithms, so fit ln y on ln x.",
