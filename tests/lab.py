@@ -126,6 +126,13 @@ def run_all(page: Page, seconds: float = 120) -> list[dict[str, Any]]:
     return shown(page)
 
 
+def run_above(page: Page, start: str) -> None:
+    """Run the cells above the one that begins with `start`: a page read that far."""
+    show_cell(page, start).locator(".cm-content").click()
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-above'); }")
+    wait_until_idle(page, 120)
+
+
 def shown(page: Page) -> list[dict[str, Any]]:
     """Every output of the page, once the kernel rests. Fails with the errors among them."""
     wait_until_idle(page)

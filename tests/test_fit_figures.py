@@ -92,4 +92,4 @@ def test_dots_of_a_law_without_noise_have_the_colour_below_them() -> None:
     np.testing.assert_allclose(np.asarray(dots.get_offsets()), np.stack([params, tokens], axis=1))
     field = next(each for each in axes.collections if cast(Any, each).get_cmap().name == "cividis")
     np.testing.assert_allclose(np.asarray(dots.get_facecolor()), cast(Any, field).to_rgba(loss), atol=0.01)
-    assert {"1e12 FLOP", "1e13 FLOP", "1e14 FLOP"} <= {text.get_text() for text in axes.texts}
+    assert {"1e12 FLOP", "1e13 FLOP", "1e14 FLOP"} <= {text.get_text().strip() for text in axes.texts}

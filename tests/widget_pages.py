@@ -38,7 +38,7 @@ BuyAndBet(law)
 """
 BALANCE = """
 from course_lib.widgets.balance import BalanceLab
-lab = BalanceLab(steps=30)
+lab = BalanceLab(steps=16)
 lab
 """
 DRAFTS = """

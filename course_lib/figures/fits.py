@@ -147,7 +147,9 @@ def contour_figure(
     axes.plot(*zip(*best, strict=True), color="white", linewidth=2)
     lines = axes.contour(grid_n, grid_d, 6 * grid_n * grid_d, budgets, colors="white", linestyles="--", linewidths=1)
     axes.set(xscale="log", yscale="log", xlim=x_ends, ylim=y_ends)
-    axes.clabel(lines, fmt={budget: f"{power(budget)} FLOP" for budget in budgets}, fontsize=8)  # needs the scales
+    names = {budget: f"{power(budget)} FLOP" for budget in budgets}
+    for name in axes.clabel(lines, fmt=names, fontsize=8, inline=False):  # needs the scales
+        name.set(text=f"{name.get_text()}\n", va="bottom", rotation_mode="anchor")  # above the line, or dots hide it
     axes.set(xlabel="N: parameters without embedding", ylabel="D: tokens")
     axes.set_title("solid: best N and D of each budget; dashed: budgets; dots: runs, as measured", fontsize=9)
     figure.colorbar(drawn, label=f"loss [{unit}]", format="%.2f")

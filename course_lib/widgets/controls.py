@@ -1,7 +1,7 @@
 """Controls that answer the keyboard in JupyterLab, in rows that wrap on a narrow page.
 
-No dropdown, list or radio button is among them: while one has the focus, JupyterLab takes the arrow keys for itself,
-and letters too, as commands to the notebook (b makes a new cell). Sliders, buttons and boxes keep their keys.
+No dropdown, list or radio button is among them: with one in focus, an arrow key moves JupyterLab to another cell.
+Sliders get their arrow keys, and a button needs none.
 """
 
 from typing import Any
