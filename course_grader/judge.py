@@ -62,9 +62,8 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
         function.over()
         if exercise.structure:
             pupil.drop()  # its work was measured, and it is held
-    return Mark(
-        exercise.name, outcome.points, outcome.of, function.trouble or outcome.message, stopped=function.stopped
-    )
+    message = outcome.message if outcome.points else function.trouble or outcome.message
+    return Mark(exercise.name, outcome.points, outcome.of, message, stopped=function.stopped)
 
 
 class Pupil:
@@ -144,7 +143,8 @@ class Remote:
         except LostError as lost:
             self.session, self.stopped = None, True
             self._pupil.drop()
-            self._fail(f"It {lost}. Run it in the notebook on the cases of `check`.")
+            self.trouble = f"It {lost}. Run it in the notebook on the cases of `check`."
+            raise
         if reply.get("missing"):
             self._fail(f"The notebook defines no function {self.__name__}, or its cell stops before it does.")
         if reply.get("changed"):

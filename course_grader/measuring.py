@@ -7,6 +7,7 @@ from typing import Any
 
 from course_grader import processes
 from course_grader.inside import wire
+from course_grader.sandbox import LostError
 from course_lib.exercises import Exercise, Outcome
 from course_lib.exercises.comparing import difference
 from course_lib.exercises.engine import Case
@@ -34,6 +35,9 @@ def measure(process: Callable[[], int], exercise: Exercise, function: Callable[.
         (expected, needed), allowance = _timed(exercise.reference, case), _handling(case)
         try:
             answer, work = _watched(process, function, case)
+        except LostError as lost:
+            message = f"Right on small inputs. On a large one it {lost}. {structure.advice}"
+            return Outcome(values_only, exercise.points, message)
         except Exception as error:
             message = f"Right on small inputs. On a large one it did not run: {type(error).__name__}."
             return Outcome(values_only, exercise.points, message)

@@ -45,6 +45,14 @@ def test_work_cannot_be_hidden(kind: str, sandbox: Sandbox, once: None) -> None:
     assert mark.points == 3 or (mark.points == 0 and mark.stopped), mark.message
 
 
+def test_who_does_not_end_on_a_large_input_is_told_what_the_work_may_be(sandbox: Sandbox) -> None:
+    body = "if given[2].shape[1] >= 200: os._exit(1)\nreturn absorbed(*given)"
+    with judged(sandbox, [ATTENTION, answering("absorbed_attention", body)]) as pupil:
+        mark = pupil.mark("absorbed_attention")
+    assert mark.points == 3 and mark.stopped
+    assert "On a large one it ended its process. But the work" in mark.message
+
+
 def test_no_more_work_than_it_takes_earns_everything(sandbox: Sandbox) -> None:
     names = ["absorbed", "fold_first", "loops", "coarse", "two_threads"]
     assert earned(sandbox, [ATTENTION, SPARING], names, "absorbed_attention") == dict.fromkeys(names, 5)

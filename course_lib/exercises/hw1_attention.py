@@ -128,7 +128,7 @@ ABSORBED_ATTENTION = Exercise(
         heavy=heavy_case,
         flops=absorbed_flops,
         memory=copies_and_scores,
-        advice="But the work is more than the absorbed form needs: no head's keys or values are ever made.",
+        advice="But the work is more than the absorbed form needs, which makes no head's keys or values.",
         misconceptions=[
             Misconception(
                 "But keys and values of every head are made after all: fold w_uk into the query, and apply w_uv last.",
