@@ -55,7 +55,7 @@ def page(record: Record, release: NotebookNode) -> str:
 <h1>{_text(title)}</h1>
 <p class="soft"><bdi>{student}</bdi>{attempt}</p>
 <p class="total">{_number(record.points)} of {_number(record.of)} points</p>
-<p class="soft">Nothing here tells what the inputs were. <code>check</code> in the notebook says more of what it finds.</p>
+<p class="soft">Nothing here tells what the inputs were. <code>check</code> in the notebook says more.</p>
 {problem}
 <table>
 <thead><tr><th scope="col">function</th><th scope="col">points</th><th scope="col">of</th></tr></thead>
