@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""The one entry point: makes .venv, installs what a command needs, then hands over. Standard library only.
+"""How DeepSeek works, by building it. This makes .venv, installs there what a command needs, and hands over to it.
 
-    python3 course.py lab      open the course in JupyterLab
-    python3 course.py test     run every test and every notebook
-    python3 course.py params deepseek-v3      count a model's parameters (a config.json path works too)
-    python3 course.py train    train a small DeepSeek on a text
+To learn
+    python3 course.py lab                     open the course in JupyterLab: start here
+    python3 course.py doctor                  check this machine, and say how to mend what it lacks
+    python3 course.py params deepseek-v3      count a model's parameters (the path of a config.json works too)
+    python3 course.py train                   train a small DeepSeek on a text
     python3 course.py sweep balance           train many, for a comparison
-    python3 course.py doctor   check this machine
+To check
+    python3 course.py test                    run every test and every notebook
     python3 course.py bench decode            measure a claim of benchmarks/RESULTS.md
-    python3 course.py release  make the students' copies of graded notebooks (for instructors)
+To teach (INSTRUCTORS.md says more)
+    python3 course.py release                 make the students' copies of graded notebooks
     python3 course.py colab OWNER/REPO        let Colab open your copy on GitHub (changes every notebook)
-    python3 course.py grade submitted --assignment hw1_mla      grade a class (for instructors; INSTRUCTORS.md)
+    python3 course.py grade submitted --assignment hw1_mla      mark a class
 
-Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser --port 9000`.
-On Windows write `py course.py`.
+Further arguments are passed on: `course.py test -k mla`, `course.py lab --no-browser`, `course.py train --help`.
+On Windows write `py course.py`. The script itself needs the standard library only.
 """
 
 from __future__ import annotations  # so that an old Python reaches the message that it is too old
@@ -22,6 +25,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,13 +37,10 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
 NEWS = VENV / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's first question is not the course's
 NEEDS = {
-    "lab": ["lab"],
-    "test": ["lab", "test"],
-    "bench": ["test"],
-    "colab": ["lab"],
-    "release": ["test"],
-    "grade": ["test"],
-}
+    "lab": ["lab"], "doctor": [], "params": [], "train": [], "sweep": [], "test": ["lab", "test"], "bench": ["test"],
+    "release": ["test"], "colab": ["lab"], "grade": ["test"],
+}  # fmt: skip
+ROOM = 2e9  # bytes of an installation with PyTorch for CPUs
 
 
 def main(arguments: list[str]) -> int:
@@ -47,15 +48,18 @@ def main(arguments: list[str]) -> int:
     if command in ("-h", "--help", "help"):
         print(__doc__)
         return 0
-    if problem := why_not():
+    if problem := why_not() or why_not_this(command):
         print(problem, file=sys.stderr)
         return 1
-    if code := install(NEEDS.get(command, [])):
+    if code := install(NEEDS[command]):
         return code
     if command != "bench":  # threads that spin while they wait make two processes at once many times slower
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     folder = ROOT if command in ("lab", "test") else None  # elsewhere a path is meant from where the user stands
-    return run([str(PYTHON), *hand_over(command, arguments[1:])], folder)
+    code = run([str(PYTHON), *hand_over(command, arguments[1:])], folder)
+    if command == "doctor" and code:
+        say(f"What is installed does not work: delete the folder {VENV.name}, and run the command again.")
+    return code
 
 
 def hand_over(command: str, further: list[str]) -> list[str]:
@@ -82,6 +86,13 @@ def why_not(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
     return None
 
 
+def why_not_this(command: str) -> str | None:
+    """Said before anything is installed for it."""
+    if command not in NEEDS:
+        return f"There is no command {command!r}. These are: {', '.join(NEEDS)}; `course.py` alone explains them."
+    return None
+
+
 def wanted(extras: list[str]) -> dict[str, object]:
     files = (ROOT / name for name in ("pyproject.toml", "constraints.txt"))
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -95,6 +106,9 @@ def install(extras: list[str]) -> int:
     if wanted(extras) == installed:
         return 0
     start = time.monotonic()
+    if not PYTHON.exists() and (free := shutil.disk_usage(ROOT).free) < ROOM:
+        say(f"Only {free / 1e9:.1f} GB of disk are free here, and an installation takes about {ROOM / 1e9:.0f} GB.")
+        return 1
     if not PYTHON.exists() or installed.get("python", sys.version) != sys.version:
         say(f"Making {VENV.name} with Python {sys.version.split()[0]}")
         if code := run([sys.executable, "-m", "venv", "--clear", str(VENV)]):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -116,6 +116,34 @@ def test_what_stands_in_the_way_is_said(course: ModuleType, monkeypatch: pytest.
     assert "sudo apt install python3.12-venv" in course.why_not((3, 12))
     assert course.main(["lab"]) == 1
     assert course.commands == []
+
+
+def test_a_command_that_is_none_installs_nothing(course: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert course.main(["lba"]) == 1
+    assert course.commands == [] and "no command 'lba'. These are: lab, doctor, params" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_before_the_installation(
+    course: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: SimpleNamespace(free=0.5e9))
+    assert course.main(["lab"]) == 1
+    assert course.commands == [] and "Only 0.5 GB of disk are free" in capsys.readouterr().out
+
+
+def test_doctor_says_how_to_mend_an_environment_that_does_not_work(
+    course: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    course.codes["other"] = 1
+    course.main(["params"])
+    assert "delete" not in capsys.readouterr().out
+    course.VENV.mkdir(exist_ok=True)
+    assert course.main(["doctor"]) == 1
+    assert "delete the folder .venv" in capsys.readouterr().out
+
+
+def test_every_command_that_is_explained_is_one(course: ModuleType) -> None:
+    assert sorted(re.findall(r"python3 course\.py (\w+)", course.__doc__ or "")) == sorted(course.NEEDS)
 
 
 def test_without_arguments_it_explains_itself() -> None:
