@@ -25,7 +25,7 @@ from tests.lab import (
     show_cell,
     shown,
 )
-from tests.widget_pages import DEAF, TRAIN, WIDGETS, write
+from tests.widget_pages import DEAF, TRAIN, UNREADABLE, WIDGETS, write
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome here: widgets are not tried in a browser")
 
@@ -245,3 +245,11 @@ def test_a_deaf_slider_and_a_failing_cell_are_noticed(course: Course) -> None:
     expect(cell.locator(".jp-OutputArea-output").first).to_contain_text("ZeroDivisionError")
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         shown(course.page)
+
+
+def test_what_cannot_be_read_is_noticed(page: Page) -> None:
+    page.set_content(UNREADABLE)
+    assert faults(page.locator("#widget")) == [
+        "cut off: a long word on a short button", "JupyterLab takes its arrow keys: chooseone", "7.0 px: tiny",
+        "faint: pale", "clipped: cropped",
+    ]  # fmt: skip

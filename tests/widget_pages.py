@@ -65,6 +65,16 @@ from ipywidgets import HTML, IntSlider, VBox
 VBox([IntSlider(3), HTML('<svg role="img" aria-label="still" height="9"><rect width="3" height="9"/></svg>')])
 """
 
+# every fault once
+UNREADABLE = """
+<body style="background: rgb(255, 255, 255)"><div id="widget">
+<button style="width: 30px; overflow: hidden; white-space: nowrap">a long word on a short button</button>
+<p>choose<select><option>one</option></select></p>
+<svg viewBox="0 0 100 40" width="100" style="font: 12px sans-serif"><text x="0" y="12">fine</text>
+<text x="0" y="25" style="font-size: 7px">tiny</text><text x="0" y="38" fill="#bbb">pale</text>
+<text x="90" y="12">cropped</text></svg></div>
+"""
+
 
 def write(path: Path, *sources: str) -> Path:
     """A notebook with these cells."""

@@ -167,9 +167,7 @@ def _heatmaps(picture: BalancePicture) -> list[str]:
             starts = [0, *(np.flatnonzero(np.diff(cells)) + 1), len(cells)]
             for start, end in pairwise(starts):
                 colour = list(CLASSES)[cells[start]]
-                paths[colour] += (
-                    f"M{x[start]:.1f} {top + row * expert:.1f}H{x[end]:.1f}v{row:.1f}H{x[start]:.1f}z"
-                )
+                paths[colour] += f"M{x[start]:.1f} {top + row * expert:.1f}H{x[end]:.1f}v{row:.1f}H{x[start]:.1f}z"
         parts += [
             f'<path fill="{colour}" d="{path}" shape-rendering="crispEdges"/>' for colour, path in paths.items() if path
         ]
