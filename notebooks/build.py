@@ -9,6 +9,7 @@ Two builds of one script are the same to the byte, unless a cell shows a time or
 """
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
@@ -87,7 +88,23 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         name = digest(f"{cell.cell_type}\n{unstamped(cell.source)}")
         seen[name] += 1
         ids.append(f"{name}-{seen[name]}")
-    return normalised(notebook, ids)
+    return normalised(described(notebook), ids)
+
+
+def described(notebook: NotebookNode) -> NotebookNode:
+    """Its pictures with words for those who do not see them: what the text beside each says to look at."""
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                beside = [notebook.cells[index - 1], *notebook.cells[index + 1 : index + 2]]
+                texts = [spoken(each.source) for each in beside if each.cell_type == "markdown"]
+                looks = [look for text in texts for look in re.findall(r"Look at .+?[.?!](?= |$)", text)]
+                output.metadata.setdefault("image/png", {})["alt"] = " ".join(looks[:1] or texts[:1])
+    return notebook
+
+
+def spoken(markdown: str) -> str:
+    return re.sub(r"[*`$#\\]", "", " ".join(markdown.split()))
 
 
 def read(script: Path) -> NotebookNode:

@@ -20,6 +20,7 @@ def problems(notebook: NotebookNode, size: int) -> list[str]:
     cells = list(enumerate(notebook.cells, 1))
     found = [f"cell {number}: {what}" for number, cell in cells for what in cell_problems(cell)]
     found += [f"cell {number}: no text beside what it shows" for number in shown_without_text(notebook)]
+    found += [f"cell {number}: a picture without alternative text" for number, cell in cells if is_mute(cell)]
     return found + list(whole_problems(notebook, size))
 
 
@@ -67,6 +68,11 @@ def shown_text(cell: NotebookNode) -> Iterator[object]:
 
 def is_marked(cell: NotebookNode) -> bool:
     return bool(MARKER.search(cell.source)) or not MARKER_TAGS.isdisjoint(cell.metadata.get("tags", []))
+
+
+def is_mute(cell: NotebookNode) -> bool:
+    pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    return not all(output.metadata.get("image/png", {}).get("alt") for output in pictures)
 
 
 def shown_without_text(notebook: NotebookNode) -> Iterator[int]:
