@@ -47,6 +47,11 @@ def shown(**data: str) -> NotebookNode:
     return new_output("display_data", {kind.replace("_", "/"): value for kind, value in data.items()})
 
 
+def drawn(words: str) -> NotebookNode:
+    data = {"image/png": "aGk=", "text/plain": "<Figure>"}
+    return new_output("display_data", data, metadata={"image/png": {"alt": words}})
+
+
 def cell(**changes: object) -> Callable[[NotebookNode], None]:
     """Changes to the cell in the middle, which has code before and after it."""
     return lambda notebook: notebook.cells[2].update(changes)
@@ -74,7 +79,8 @@ BROKEN: list[tuple[str, Callable[[NotebookNode], object]]] = [
     ("machine, /tmp/", cell(outputs=[said("saved to /tmp/ab12/model.pt")])),
     ("machine, /home/", cell(source="open('/home/ada/text')")),
     ("machine, C:\\Users", cell(outputs=[shown(text_html="<b>C:\\Users\\Ada</b>")])),
-    ("cell 3: no text beside", cell(outputs=[shown(image_png="aGk=", text_plain="<Figure>")])),
+    ("cell 3: no text beside", cell(outputs=[drawn("A line.")])),
+    ("cell 2: a picture without alternative text", lambda notebook: notebook.cells[1].update(outputs=[drawn("")])),
     ("cell 3: no text beside", cell(outputs=[shown(text_html="<svg></svg>")])),
     ("cell 3: no text beside", cell(source=WIDGET, outputs=[shown(text_plain="CacheExplorer()")])),
 ]
@@ -163,6 +169,19 @@ def test_two_builds_are_the_same_to_the_byte(script: Path) -> None:
     assert build.build(script)
     assert build.target(script).read_bytes() == first
     assert problems(nbformat.reads(first.decode(), as_version=4), len(first)) == []
+
+
+def test_pictures_are_told_as_the_text_beside_them_tells() -> None:
+    text = "The loss falls.\n**Look at** the `blue`\nline, at 0.5. It ends."
+    for cells in ([new_markdown_cell(text), picture()], [new_code_cell(""), picture(), new_markdown_cell(text)]):
+        build.described(new_notebook(cells=cells))
+        assert cells[1].outputs[0].metadata["image/png"]["alt"] == "Look at the blue line, at 0.5."
+    build.described(new_notebook(cells=(cells := [new_markdown_cell("It *ends*."), picture()])))
+    assert cells[1].outputs[0].metadata["image/png"]["alt"] == "It ends."
+
+
+def picture() -> NotebookNode:
+    return new_code_cell("", outputs=[drawn("")])
 
 
 def test_check_names_what_is_stale_and_runs_nothing(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
