@@ -81,7 +81,7 @@ def train_isoflop(budget: float, layers: int, hidden_size: int, seed: int) -> Ro
 def recipe_for(budget: float, layers: int, hidden_size: int, seed: int) -> Recipe:
     """The batch grows with the budget, with about the exponent of arXiv:2401.02954 eq 1; the rate falls with width.
 
-    Both were looked for at 1e12 FLOP, where another seed changed the loss of three sizes by 0.01 to 0.04 nats.
+    Both were looked for at 1e12 FLOP, where another seed changes a loss by 0.01 to 0.04 nats.
     """
     batch = max(round(8 * (budget / 1e12) ** (1 / 3)), 1)
     steps = max(round(budget / (6 * size(layers, hidden_size) * batch * LENGTH)), 1)

@@ -137,7 +137,8 @@ def load_sweep(path: Path | None = None) -> Table:
     order = sorted(range(len(cells)), key=lambda i: (float(cells[i]["budget"]), float(cells[i]["params"])))
     cells = [cells[i] for i in order]
     numbers = {name: _numbers(cells, column) for name, column in ours.items()}
-    return Table(name="stories", source="runs of the course's own, course_lib/logs/isoflop.csv", cells=cells, **numbers)
+    source = "runs of the course's own, course_lib/logs/isoflop.csv" if path is None else str(path)
+    return Table(name="stories", source=source, cells=cells, **numbers)
 
 
 def _numbers(cells: list[dict[str, str]], column: str) -> Float[Tensor, " n"]:

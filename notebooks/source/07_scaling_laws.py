@@ -226,22 +226,23 @@ for name in ("seed", "batch_size", "learning_rate", "device", "python", "torch")
 # `course_lib/isoflop_runs.py`). *What was not:* either of them at the larger budgets. Losses are means over 400,000
 # bytes that no run had seen.
 #
-# *Seeds:* one each. How much does that matter? Three of the smallest runs were made once more with another seed. **Look
-# at** the last column.
+# *Seeds:* one each. How much does that matter? The five runs of the smallest budget were made once more with another
+# seed (`course_lib/logs/isoflop_seed1.csv`). **Look at** the last column.
 
 # %%
-SEED_1 = {24: 0.9517, 32: 0.8860, 48: 0.8804}  # width: loss, by course.py sweep isoflop --budgets 1e12 --seeds 1
-smallest = dict(zip((int(row["hidden_size"]) for row in runs.cells[:5]), runs.loss[:5].tolist(), strict=True))
-changes = {width: loss - smallest[width] for width, loss in SEED_1.items()}
-for width, change in changes.items():
-    print(f"width {width}: {smallest[width]:.4f} with seed 0, {SEED_1[width]:.4f} with seed 1, {change:+.4f} nats")
-spread = math.sqrt(sum(change**2 for change in changes.values()) / (2 * len(changes)))
-print(f"standard deviation of one run, by these three pairs: {spread:.3f} nats")
+from importlib.resources import files
+
+again = load_sweep(files("course_lib") / "logs" / "isoflop_seed1.csv")
+first = runs.rows(runs.flops == 1e12)
+changes = again.loss - first.loss
+for row, one, other, change in zip(first.cells, first.loss, again.loss, changes, strict=True):
+    print(f"width {row['hidden_size']}: {one:.4f} with seed 0, {other:.4f} with seed 1, {change:+.4f} nats")
+spread = changes.square().mean().div(2).sqrt().item()
+print(f"standard deviation of one run, by these five pairs: {spread:.3f} nats")
 
 # %% [markdown]
-# So chance moves a loss of the smallest budget by one or two hundredths of a nat, and once by nearly four. That is as
-# much as neighbours in the table differ by. What it does at the larger budgets we do not know. Keep this in mind for
-# all that follows.
+# So chance moves a loss of the smallest budget by one to four hundredths of a nat. That is as much as neighbours in the
+# table differ by. What it does at the larger budgets we do not know. Keep this in mind for all that follows.
 #
 # *What $6ND$ leaves out.* $N$ here has the output head in it and not the embedding, which is only looked up. The rule
 # leaves out the products inside attention, which have no parameters. In large models they are a small part. In ours?
@@ -435,7 +436,7 @@ print(f"the parametric law at this very N and D: {fit.law.loss([n], [tokens_]).i
 
 # %% [markdown]
 # The two bets with a floor are off by far less than a seed changes at $10^{12}$ FLOP: to be as close as that takes
-# luck. The line without a floor is off by twice the standard deviation of such a run. Was that to be seen before? In
+# luck. The line without a floor is off by nearly twice the standard deviation of such a run. Was that to be seen before? In
 # part: the residuals of the line are a **bow**, as in the first section, only with three points. Its interval did hold
 # the run, since it reached from an impossible 0.4 to a worse loss than any that we had seen. That is no merit.
 #
