@@ -67,11 +67,14 @@ class Sandbox:
     """A worker that has imported what takes long, from which one is forked for each submission.
 
     `kind`: "private" (bubblewrap, and namespaces of its own for each submission), "alone" (bubblewrap, started anew for
-    each), or "bare" (no bubblewrap: limits on honest mistakes, none on a hostile student).
+    each), or "bare" (no bubblewrap: limits on honest mistakes, none on a hostile student). One that is not `warm` has
+    not imported what notebooks want: for a trial.
     """
 
-    def __init__(self, limits: Limits | None = None, *, kind: str | None = None, number: int = 0) -> None:
-        self.limits, self.kind, self.number = limits or Limits(), kind or best_kind(), number
+    def __init__(
+        self, limits: Limits | None = None, *, kind: str | None = None, number: int = 0, warm: bool = True
+    ) -> None:
+        self.limits, self.kind, self.number, self._warm = limits or Limits(), kind or best_kind(), number, warm
         self._folder: TemporaryDirectory[str] | None = None  # without bubblewrap: where the student's files go
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -138,9 +141,10 @@ class Sandbox:
         folder = self._folder.name if self._folder else "/tmp"
         user = FIRST_USER + self.number % 1000 if os.geteuid() == 0 and self.kind != "bare" else 0
         with theirs:
-            worker = [sys.executable, "-E", "-s", str(INSIDE / "worker.py"), str(theirs.fileno()), str(user), self.kind]
+            command = _bubblewrap() if self.kind != "bare" else []
+            command += [sys.executable, "-E", "-s", str(INSIDE / "worker.py"), str(theirs.fileno()), str(user)]
             self._process = subprocess.Popen(
-                [*(_bubblewrap() if self.kind != "bare" else []), *worker], pass_fds=[theirs.fileno()],
+                [*command, self.kind, "warm" if self._warm else "cold"], pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=_environment(folder), start_new_session=True, cwd=folder,
             )  # fmt: skip
@@ -248,7 +252,7 @@ class Session:
 def best_kind() -> str:
     """The strongest that works here: each is tried."""
     for kind in ("private", "alone"):
-        with suppress(LostError, OSError, UnavailableError), Sandbox(kind=kind) as sandbox:
+        with suppress(LostError, OSError, UnavailableError), Sandbox(kind=kind, warm=False) as sandbox:
             session = sandbox.open([])
             session.receive(START_SECONDS)
             session.close()

@@ -154,11 +154,15 @@ ATTACKS: dict[str, Attack] = {
     ),
     "replies forged in a cell": in_a_cell(FORGED),
     "replies forged in a call": in_a_call(FORGED + "return 1"),
-    "replies forged later": in_a_call(
-        "return 1",
-        "import threading, time\ndef later():\n    for _ in range(50):\n        time.sleep(0.05)\n"
-        + "".join(f"        {line}\n" for line in FORGED.strip().splitlines())
-        + "threading.Thread(target=later, daemon=True).start()",
+    "replies forged later": Attack(
+        (
+            "import threading, time\ndef later():\n    for _ in range(50):\n        time.sleep(0.05)\n"
+            + "".join(f"        {line}\n" for line in FORGED.strip().splitlines())
+            + "threading.Thread(target=later, daemon=True).start()",
+            TRAP + "    return 1",
+        ),
+        frozenset(FIRST),
+        certain=False,  # they may be taken for its own
     ),
     # tricks with the page
     "names cleared": in_a_cell("keep = dict(globals())", "globals().pop('nothing', None); globals().update(keep)"),

@@ -22,6 +22,7 @@ from course_grader.stored import QUIET
 from course_lib.doctor import chromium
 
 CHROMIUM = chromium()
+expect.set_options(timeout=30_000)  # on a busy machine
 # No name but loopback resolves, so a test cannot come to depend on the network.
 FLAGS = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]

@@ -31,13 +31,15 @@ NO_SETUID_NO_DEVICES, BIND_ALL = 2 | 4, 0x1000 | 0x4000
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, CAPABILITY_VERSION_3 = 4, 24, 0x20080522
 
 
-def main(control: socket.socket, user: int, kind: str) -> None:
+def main(control: socket.socket, user: int, kind: str, warm: bool) -> None:
     """Starts a worker for every channel that comes over `control`."""
     if user:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
-    _warm()
+    stand_in.install()
+    if warm:
+        _import_much()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the ended
     control.sendall(b"ready")
     while True:
@@ -54,9 +56,8 @@ def main(control: socket.socket, user: int, kind: str) -> None:
         os.close(channels[0])
 
 
-def _warm() -> None:
+def _import_much() -> None:
     """What most notebooks import."""
-    stand_in.install()
     for name in ("ipywidgets", "matplotlib.pyplot", "scipy.optimize", "tqdm.auto"):
         with suppress(ImportError):
             importlib.import_module(name)
@@ -219,4 +220,4 @@ def _exactly(channel: socket.socket, size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3])
+    main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3], sys.argv[4] == "warm")
