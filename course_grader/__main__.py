@@ -8,6 +8,7 @@ import typer
 
 from course_grader.release import run, sources, stale, write
 
+GO_ON = "the same command with --resume goes on"
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -58,10 +59,13 @@ def grade(
             student=student, require_sandbox=require_sandbox,
         )  # fmt: skip
         raise typer.Exit(int(not command.grade(order)))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    except OSError as error:  # a full disk names no file, and an address that nobody answers is no file
+        reason = f"{error.filename or out / assignment}: {error.strerror}" if error.strerror else error
+        raise typer.BadParameter(f"{reason}. What is marked is kept: {GO_ON}.") from None
     except KeyboardInterrupt:
-        typer.echo("\nStopped. What is marked is kept: the same command with --resume goes on.", err=True)
+        typer.echo(f"\nStopped. What is marked is kept: {GO_ON}.", err=True)
         raise typer.Exit(130) from None
 
 

@@ -29,6 +29,7 @@ BARE = (
     "does not protect against a hostile student. Install bubblewrap (apt install bubblewrap), or grade only those you "
     "trust."
 )
+ANEW = "Where bubblewrap works, --student NAME marks one of them anew."
 console = Console(highlight=False)
 
 
@@ -102,7 +103,7 @@ def _release(assignment: str) -> nbformat.NotebookNode:
 
 def _named(student: str, submissions: Sequence[Submission]) -> Submission:
     for each in submissions:
-        if each.student == student:
+        if student in (each.student, inert.plain(each.student)):  # as it is, or as it is shown
             return each
     near = get_close_matches(student, [each.student for each in submissions])
     hint = f"; near it: {', '.join(map(inert.plain, near))}" if near else ""
@@ -148,7 +149,8 @@ def _report(records: Sequence[Record], folder: Path, elsewhere: int) -> None:
     kinds = Counter(record.sandbox for record in records)
     console.print(f"sandbox: {', '.join(f'{kind} ({number})' for kind, number in sorted(kinds.items()))}")
     if kinds["bare"]:
-        console.print(Text(f"{kinds['bare']} of these were marked without one. {BARE}", style="bold red"))
+        warning = f"{kinds['bare']} of these were marked without one, with all that you may do. {ANEW}"
+        console.print(Text(warning, style="bold red"))
     console.print(
         Text(f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"),
         soft_wrap=True,

@@ -41,7 +41,8 @@ def page(record: Record, release: NotebookNode) -> str:
     code = inert.answers(record.cells, [mark.exercise for mark in record.marks])
     student, attempt = _text(record.student), f", attempt {record.attempt}" if record.attempt > 1 else ""
     problem = f'<p class="none">{_text(record.problem)}</p>' if record.problem else ""
-    sections = "\n".join(_section(mark, headings.get(mark.exercise, ""), code[mark.exercise]) for mark in record.marks)
+    shown = {name: _shown(text, record.problem) for name, text in code.items()}
+    sections = "\n".join(_section(mark, headings.get(mark.exercise, ""), shown[mark.exercise]) for mark in record.marks)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -78,9 +79,14 @@ def _row(mark: Mark) -> str:
     return f'<tr><td><a href="#{name}"><code>{name}</code></a></td>{points}</tr>\n'
 
 
-def _section(mark: Mark, heading: str, code: str) -> str:
+def _shown(code: str, problem: str) -> str:
+    if code:
+        return f"<pre><code>{escape(code)}</code></pre>"
+    return "" if problem else '<p class="soft">No cell defines it.</p>'  # what was not read may well define it
+
+
+def _section(mark: Mark, heading: str, shown: str) -> str:
     name = _text(mark.exercise)
-    shown = f"<pre><code>{escape(code)}</code></pre>" if code else '<p class="soft">No cell defines it.</p>'
     return f"""<section id="{name}">
 <h2>{_text(heading or mark.exercise)}</h2>
 <p><code>{name}</code>: <strong class="{_grade(mark)}">{_number(mark.points)} of {_number(mark.of)} points</strong></p>

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sysconfig
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -192,8 +193,9 @@ def notebook(record: Record, release: NotebookNode) -> NotebookNode:
         if name in answers:
             cell.source = answers[name] or "# No cell of the submission defines it."
         elif mark := marks.get(name):
-            said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}\n"
-            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=said)]
+            said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}"
+            lines = textwrap.fill(said, 100) + "\n"  # formgrader cuts off what does not fit
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=lines)]
     made.cells += _further(record, release)
     return made
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import threading
@@ -18,7 +19,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from course_grader import judge, notebook
+from course_grader import inert, judge, notebook
 from course_grader.sandbox import Limits, Sandbox, UnavailableError
 from course_grader.submissions import Submission
 from course_lib.exercises import BANK
@@ -86,16 +87,25 @@ class Store:
     def _read(self, path: Path) -> Record:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return Record(**{**content, "marks": [judge.Mark(**mark) for mark in content["marks"]]})
+            record = Record(**{**content, "marks": [judge.Mark(**mark) for mark in content["marks"]]})
+            if path.name != f"{record.slug}.json" or not 0 <= record.points <= record.of:  # a copy, or edited by hand
+                raise ValueError
+            return record
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is no record of grades; move it away, and its student is marked anew") from None
 
     def secret(self) -> bytes:
-        """Made once for a folder of grades; whoever has it can work out the inputs."""
+        """Made once for a folder of grades; whoever has it can work out the inputs.
+
+        Raises:
+            ValueError: the file that is there holds no secret.
+        """
         path = self.folder.parent / "secret"
         if not path.exists():
             write(path, secrets.token_hex(32), mode=0o600, lasting=True)
-        return bytes.fromhex(path.read_text())
+        if not re.fullmatch(r"[0-9a-f]{64}\n?", text := path.read_text(errors="replace")):
+            raise ValueError(f"{path} is damaged; bring it back, or move it away, and later inputs come from a new one")
+        return bytes.fromhex(text)
 
 
 @contextmanager
@@ -188,6 +198,8 @@ def mark(
     try:
         if not problem:
             marks = judge.judge(box, page.cells, assignment, lambda name: seeds(exercise=name))
+            if not any(each.points or inert.place(page.cells, each.exercise) is not None for each in marks):
+                problem = "It defines none of the functions that are asked for. Is it another assignment?"
     except UnavailableError:
         raise
     except Exception as error:

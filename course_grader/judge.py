@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from course_grader import measuring
+from course_grader import inert, measuring
 from course_grader.inside.wire import Other
 from course_grader.sandbox import LostError, Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
@@ -99,6 +99,11 @@ class Pupil:
                     self.skipped[begun[-1]] = str(lost)
         return self._session
 
+    def left_out(self, name: str) -> str | None:
+        """What the cell of a function did, if it is skipped for that."""
+        number = inert.place([source for _, source in self.cells], name)
+        return None if number is None else self.skipped.get(number)
+
     def _open(self) -> Session:
         if self.broken:
             raise self.broken
@@ -146,6 +151,9 @@ class Remote:
             self.trouble = f"It {lost}. Run it in the notebook on the cases of `check`."
             raise
         if reply.get("missing"):
+            if what := self._pupil.left_out(self.__name__):
+                self.stopped = True
+                self._fail(f"Its cell {what} and was left out: keep in it only what the function needs.")
             self._fail(f"The notebook defines no function {self.__name__}, or its cell stops before it does.")
         if reply.get("changed"):
             self._fail("It changed an input: work on a copy, the caller still needs it.")

@@ -1,12 +1,15 @@
 """A submitted notebook as what counts of it: the sources of its code cells. Its metadata and outputs decide nothing."""
 
+import errno
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 MOST_BYTES, MOST_CELLS, MOST_CODE = 20 << 20, 5_000, 10 << 20
+NOT_ORDINARY = "There is no ordinary file of that name; links are not followed."
 
 
 class UnreadableError(ValueError):
@@ -20,6 +23,8 @@ def code_cells(content: bytes) -> list[str]:
         UnreadableError: no notebook, one without cells, or one with far too many.
     """
     text = content.decode("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise UnreadableError("The file is empty.")
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
@@ -43,16 +48,27 @@ def read(path: Path) -> bytes:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise UnreadableError("There is no ordinary file of that name.")
+                raise UnreadableError(NOT_ORDINARY)
             if status.st_size > MOST_BYTES:
                 raise UnreadableError(
                     f"The file has {status.st_size:,} bytes; up to {MOST_BYTES:,} are read. Clear its outputs."
                 )
             return file.read(MOST_BYTES)
     except FileNotFoundError:
-        raise UnreadableError("There is no such file.") from None
+        raise UnreadableError(_instead_of(path)) from None
     except OSError as error:
-        raise UnreadableError(f"There is no ordinary file that can be read: {type(error).__name__}.") from None
+        reason = NOT_ORDINARY if error.errno == errno.ELOOP else f"The file cannot be read: {error.strerror}."
+        raise UnreadableError(reason) from None
+
+
+def _instead_of(path: Path) -> str:
+    """What a student's own folder holds instead, as `hw1_mla.zip`: it may have been meant."""
+    missing = f"There is no {path.name}"
+    with suppress(OSError):
+        others = sorted(name for name in os.listdir(path.parent) if not name.startswith("."))
+        if others and path.parent.name == path.stem:
+            return f"{missing} in the folder, but {', '.join(others[:5])}. Hand in one notebook of that name."
+    return f"{missing}."
 
 
 def _cells(notebook: Any) -> list[Any]:

@@ -31,7 +31,7 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of submissions")
-    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    inside = list(folder.iterdir())
     tree = [Submission(path.name, _notebook(path / assignment)) for path in inside if (path / assignment).is_dir()]
     flat = [Submission(path.stem, path) for path in inside if _is_notebook(path) and not path.is_dir()]
     if twice := [name for name, times in Counter(each.student for each in tree + flat).items() if times > 1]:

@@ -177,6 +177,8 @@ def test_a_page_shows_points_messages_headings_and_the_students_own_code() -> No
     assert "Case 1 of 4: " + inert.plain(EVIL) in page.text
     assert page.code == ["def rotate(x, positions, theta):\n    return x"]
     assert page.text.count("No cell defines it.") == 5
+    unread = feedback.page(replace(record("ann", problem="The file is empty."), cells=[]), RELEASE)
+    assert "The file is empty." in unread and "No cell defines it." not in unread
 
 
 # The command -------------------------------------------------------------------------------------------------------
@@ -269,6 +271,12 @@ def test_one_student_is_marked_anew(handed_in: Path, marked: Calls) -> None:
     assert run(handed_in, "--student", "Bob")[1].endswith("there is no submission of 'Bob'; near it: bob")
 
 
+def test_a_student_is_named_as_the_grades_show_it(handed_in: Path, marked: Calls) -> None:
+    (handed_in / "two\nlines.ipynb").write_text("{}")
+    assert run(handed_in, "--student", r"two\nlines")[0] == 0
+    assert marked[0]["students"] == ["two\nlines"]
+
+
 def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, marked: Calls) -> None:
     run(handed_in)
     for name in ("ann", "bob"):
@@ -291,7 +299,8 @@ def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch:
     assert code == 0
     assert r"ann, notebook: The file has no cells.\x1b[2J[red]" in text
     assert "bob, rotate: It took too long." in text and "with a problem: 2" in text
-    assert "sandbox: bare (1), private (2)" in text and "1 of these were marked without one. NO SANDBOX" in text
+    assert "sandbox: bare (1), private (2)" in text and "1 of these were marked without one, with all" in text
+    assert "NO SANDBOX" not in text, "there is one now"
 
 
 def test_without_a_sandbox_it_warns_or_refuses(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,6 +349,25 @@ def test_what_cannot_be_done_is_told(
         handed_in.parent / arguments.get("folder", "submitted"), assignment=arguments.get("assignment", ASSIGNMENT)
     )
     assert code == 2 and reason in text and not marked
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "grades/hw1_mla: No space left on device. What is marked is kept"),
+        (PermissionError(13, "Permission denied", "x/secret"), "x/secret: Permission denied. What is marked is kept"),
+        (ConnectionError("nobody answers"), "Invalid value: nobody answers. What is marked is kept"),
+    ],
+)
+def test_what_the_system_refuses_says_where_and_how_to_go_on(
+    error: OSError, said: str, handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(grading, "grade", fail)
+    code, text = run(handed_in)
+    assert code == 2 and said in text
 
 
 def test_ctrl_c_says_how_to_go_on(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

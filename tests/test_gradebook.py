@@ -159,6 +159,7 @@ def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
     by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in made.cells}
     assert by_id["rotate"] == "def rotate(x, positions, theta):\n    return x"
     assert by_id["compress"] == "# No cell of the submission defines it."
+    assert all(len(line) <= 100 for cell in made.cells for o in cell.get("outputs", []) for line in o.text.splitlines())
     assert by_id["check_rotate"] == "check(rotate)"
 
 

@@ -12,7 +12,7 @@ import pytest
 from course_grader import grading
 from course_grader.grading import Record, Store, grade, read
 from course_grader.judge import Mark
-from course_grader.sandbox import UnavailableError
+from course_grader.sandbox import Limits, UnavailableError
 from course_grader.submissions import Submission, collect, left_out
 from tests.hostile import HONEST
 
@@ -52,6 +52,17 @@ def test_everybody_is_marked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(grading, "mark", lambda *_, **__: pytest.fail("marked before"))
     assert sorted(grade(submissions, store), key=name) == sorted(records, key=name)
     assert {path: path.read_bytes() for path in store.folder.iterdir()} == files
+
+
+@sandboxed
+def test_a_cell_that_does_not_end_is_told_to_whom_it_costs_something(tmp_path: Path) -> None:
+    endless = HONEST["kv_cache_elements"] + "\nwhile True: import time; time.sleep(0.01)"
+    pages = handed_in(tmp_path / "in", ann=page(endless, HONEST["attention_flops"]))
+    (record,) = grade(pages, Store(tmp_path / "out", "hw1_mla"), limits=Limits(cell_seconds=1))
+    marks = {mark.exercise: mark for mark in record.marks}
+    assert (record.points, record.problem, marks["attention_flops"].stopped) == (3, "", False)
+    assert marks["kv_cache_elements"].message.startswith("Its cell took too long and was left out: keep in it only")
+    assert marks["kv_cache_elements"].stopped, "a line for the instructor"
 
 
 def name(record: Record) -> str:
@@ -124,6 +135,40 @@ def test_the_code_that_was_marked_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     assert (second.attempt, second.cells) == (2, ["x = 2"])
 
 
+def test_a_notebook_of_another_assignment_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda cells: [Mark("rotate", 3 if "made" in cells[0] else 0, 3, "")])
+    pages = {"ann": page("def route(): pass"), "bob": page("def rotate(): pass"), "cy": page("made_otherwise()")}
+    found = grade(handed_in(tmp_path / "in", **pages), Store(tmp_path / "out", "hw1_mla"), kind="bare")
+    assert {each.student: bool(each.problem) for each in found} == {"ann": True, "bob": False, "cy": False}
+
+
+def test_what_is_no_record_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda cells: [Mark("rotate", 3, 3, "Right.")])
+    store = Store(tmp_path / "out", "hw1_mla")
+    list(grade(handed_in(tmp_path / "in", ada=CLASS["half"]), store, kind="bare"))
+    (path,) = store.folder.iterdir()
+    right = path.read_text()
+    too_many, no_number = (right.replace('"points": 3', f'"points": {points}') for points in (4, '"3"'))
+    for wrong in ("", "[]", right[:-9], too_many, no_number):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=r"ada-\w+\.json is no record of grades; move it away"):
+            store.records()
+    path.write_text(right)
+    copy = path.with_name("copy.json")
+    copy.write_text(right)
+    with pytest.raises(ValueError, match=r"copy\.json is no record"):
+        store.records()
+
+
+@pytest.mark.parametrize("text", ["", "zz", "00"])
+def test_a_damaged_secret_is_told(tmp_path: Path, text: str) -> None:
+    store = Store(tmp_path, "hw1_mla")
+    assert store.secret() == store.secret() and len(store.secret()) == 32
+    (tmp_path / "hw1_mla" / "secret").write_text(text)
+    with pytest.raises(ValueError, match="secret is damaged; bring it back"):
+        store.secret()
+
+
 def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grading.write(tmp_path / "x.json", "old")
 
@@ -163,7 +208,8 @@ def test_a_tree_and_a_folder_are_read(tmp_path: Path) -> None:
     (tmp_path / "ann.zip").write_text("")
     (tmp_path / "ada/hw1_mla/._hw1_mla.ipynb").write_text("")  # as macOS leaves them
     (tmp_path / "dan.IPYNB").write_text("{}")
-    assert {each.student for each in collect(tmp_path, "hw1_mla")} == {*found, "dan"}
+    (tmp_path / "..dot" / "hw1_mla").mkdir(parents=True)
+    assert {each.student for each in collect(tmp_path, "hw1_mla")} == {*found, "dan", "..dot"}
     assert left_out(tmp_path, "hw1_mla") == ["ann.zip"]
     (tmp_path / "ada.ipynb").write_text("{}")
     with pytest.raises(ValueError, match="more than one submission of ada"):
@@ -199,8 +245,8 @@ def test_code_cells_are_found(content: Any, wanted: list[str], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (None, "no such file"),
-        (b"", "no JSON"),
+        (None, "no a.ipynb"),
+        (b"", "is empty"),
         (b"\xff\xfe\x00", "no JSON"),
         (b"[" * 100_000, "no JSON"),
         (b"[]", "no cells"),
@@ -213,6 +259,22 @@ def test_what_is_no_notebook_is_told(content: bytes | None, reason: str, tmp_pat
     page = read(tmp_path / "a.ipynb")
     assert reason in page.problem and page.cells == []
     assert bool(page.digest) == (content is not None), "so that it is not marked again while it stays as it is"
+
+
+def test_what_lies_there_instead_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "ann" / "hw1_mla"
+    folder.mkdir(parents=True)
+    (folder / ".DS_Store").touch()
+    assert read(folder / "hw1_mla.ipynb").problem == "There is no hw1_mla.ipynb."
+    for name in ("v2.ipynb", "v1.ipynb"):
+        (folder / name).touch()
+    (missing,) = collect(tmp_path, "hw1_mla")
+    assert read(missing.path).problem == (
+        "There is no hw1_mla.ipynb in the folder, but v1.ipynb, v2.ipynb. Hand in one notebook of that name."
+    )
+    assert read(tmp_path / "bob.ipynb").problem == "There is no bob.ipynb.", "not who else is there"
+    (tmp_path / "cy.ipynb").symlink_to(folder / "v1.ipynb")
+    assert read(tmp_path / "cy.ipynb").problem.endswith("links are not followed.")
 
 
 def test_bytes_that_are_no_text_cost_nothing(tmp_path: Path) -> None:
