@@ -184,6 +184,11 @@ def loops(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
                 weights = (scores / (n + q_rope.shape[-1]) ** 0.5).softmax(-1)
                 out.append(w_uv[k] @ (weights @ latent[i, :seen]))
     return torch.stack(out).reshape(b, s, h, -1)
+def broadcast(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    queries = torch.einsum("bshn,hnc->bhsc", q_nope, w_uk)
+    scores = queries @ latent[:, None].transpose(-1, -2) + q_rope.transpose(1, 2) @ k_rope[:, None].mT
+    mixed = weigh(scores, q_nope, q_rope, offset) @ latent[:, None]
+    return (mixed @ w_uv.mT).transpose(1, 2)
 def two_threads(*given):
     torch.set_num_threads(2)
     return absorbed(*given)

@@ -54,7 +54,7 @@ def test_who_does_not_end_on_a_large_input_is_told_what_the_work_may_be(sandbox:
 
 
 def test_no_more_work_than_it_takes_earns_everything(sandbox: Sandbox) -> None:
-    names = ["absorbed", "fold_first", "loops", "coarse", "two_threads"]
+    names = ["absorbed", "fold_first", "broadcast", "loops", "coarse", "two_threads"]
     assert earned(sandbox, [ATTENTION, SPARING], names, "absorbed_attention") == dict.fromkeys(names, 5)
     names = ["pairs", "masks", "gathered"]
     assert earned(sandbox, [EXPERTS, SPARING_EXPERTS], names, "moe_output") == dict.fromkeys(names, 5)

@@ -41,7 +41,7 @@ def attention_cases(seed: int) -> list[Case]:
 
 
 def random_case(
-    seed: int, s: int, t: int, offset: int, h: int = 5, n: int = 7, c: int = 11, r: int = 6, v: int = 8
+    seed: int, s: int, t: int, offset: int, b: int = 2, h: int = 5, n: int = 7, c: int = 11, r: int = 6, v: int = 8
 ) -> Case:
     generator = torch.Generator().manual_seed(seed)
 
@@ -49,7 +49,7 @@ def random_case(
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     return {
-        "q_nope": x(2, s, h, n), "q_rope": x(2, s, h, r), "latent": x(2, t, c), "k_rope": x(2, t, r),
+        "q_nope": x(b, s, h, n), "q_rope": x(b, s, h, r), "latent": x(b, t, c), "k_rope": x(b, t, r),
         "w_uk": x(h, n, c), "w_uv": x(h, v, c), "offset": offset,
     }  # fmt: skip
 
@@ -90,8 +90,8 @@ def decode_case(seed: int) -> Case:
 
 
 def heavy_case(seed: int) -> Case:
-    """A long context for many heads: expanding it costs 31 times the absorbed form."""
-    return random_case(seed, s=1, t=1024, offset=1023, h=128, n=32, c=128, r=8, v=32)
+    """A long context, many heads, and one text: of two, a product that broadcasts latents copies them for each head."""
+    return random_case(seed, s=1, t=4096, offset=4095, b=1, h=128, n=64, c=128, r=8, v=64)
 
 
 def sizes(case: Case) -> Config:
