@@ -8,7 +8,6 @@ import pytest
 
 # Threads that wait asleep, in notebook kernels too: spinning ones take the cores from the other processes of the tests.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("TQDM_DISABLE", "1")  # in notebooks, as when they were stored
 
 import torch
 from jaxtyping import install_import_hook

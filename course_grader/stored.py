@@ -14,10 +14,7 @@ from nbformat import NotebookNode
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("deletable", "editable", "nbgrader", "tags")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-QUIET = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # on a busy machine spinning threads slow small models tenfold
-    "TQDM_DISABLE": "1",  # a progress bar that is stored stands still at 0%
-}
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine spinning threads slow small models tenfold
 
 
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:

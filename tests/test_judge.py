@@ -18,7 +18,7 @@ sandboxed = pytest.mark.usefixtures("bubblewrap")
 @pytest.fixture(scope="module")
 def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
     torch.set_num_threads(1)
-    limits = Limits(cell_seconds=2.5, call_seconds=2.5, seconds=60, memory=1 << 30, processes=16)
+    limits = Limits(cell_seconds=2, call_seconds=2, seconds=60, memory=1 << 30, processes=16)
     with Sandbox(limits) as box:
         yield box
 
