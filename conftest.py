@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Where a container wants no bytecode written, each process of the tests would compile the course anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Threads that wait asleep, in notebook kernels too: spinning ones take the cores from the other processes of the tests.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from course_lib import checkpoint, corpus
+from course_lib import checkpoint, corpus, runs
 from course_lib.model import MiniDeepSeek
 from course_lib.training import Recipe, Training
 from tests.conftest import tiny_heads, tiny_moe
@@ -22,16 +22,20 @@ TRAIN = """
 import sys
 from pathlib import Path
 from course_lib import runs
-from course_lib.training import Recipe
+from tests.test_checkpoint import train
 runs.SAVE_EVERY = 0
-folder, recipe = Path(sys.argv[1]), Recipe(steps=100, batch_size=2, length=24, bias_speed=0.01)
-runs.train(str(folder / "text"), folder / "config.json", 1, recipe, folder / sys.argv[2], "cpu")
+train(Path(sys.argv[1]), "killed")
 """
 
 
-def start(tmp_path: Path, out: str) -> subprocess.Popen[bytes]:
+def train(folder: Path, out: str) -> None:
+    recipe = Recipe(steps=100, batch_size=2, length=24, bias_speed=0.01)
+    runs.train(str(folder / "text"), folder / "config.json", 1, recipe, folder / out, "cpu")
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", TRAIN, str(tmp_path), out]
+    command = [sys.executable, "-c", TRAIN, str(folder)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -39,7 +43,7 @@ def test_a_training_killed_at_random_moments_goes_on_to_the_bit(tmp_path: Path) 
     (tmp_path / "text").write_bytes(corpus.read("stories", 20_000))
     checkpoint.save_model(MiniDeepSeek(tiny_moe()), tmp_path)
     path, draw, kills = tmp_path / "killed" / "checkpoint.safetensors", random.Random(0), 0
-    through, killed = start(tmp_path, "through"), start(tmp_path, "killed")
+    killed = start(tmp_path)
     for _ in range(2):  # once the first checkpoint of this process is there, at any moment, mostly amid a save
         began, give_up = time.time(), time.monotonic() + 120
         while not (path.exists() and path.stat().st_mtime > began) and killed.poll() is None:
@@ -48,9 +52,10 @@ def test_a_training_killed_at_random_moments_goes_on_to_the_bit(tmp_path: Path) 
         time.sleep(draw.random() * 0.3)
         killed.send_signal(signal.SIGKILL)
         kills += killed.wait() == -signal.SIGKILL
-        killed = start(tmp_path, "killed")
+        killed = start(tmp_path)
     assert kills > 0
-    assert (through.wait(120), killed.wait(120)) == (0, 0)
+    train(tmp_path, "through")  # here, meanwhile
+    assert killed.wait(120) == 0
     one, other = load_file(tmp_path / "through" / path.name), load_file(path)
     assert one.keys() == other.keys() and len(one["history.numbers"]) == 100
     for name, tensor in one.items():

@@ -41,9 +41,8 @@ def page(source: NotebookNode) -> Page:
     """Runs the page with other solutions, and gives what it says, less the checks."""
 
     def said(**answers: str) -> list[str]:
-        return [
-            line for line in "".join(said_here(with_bodies(source, **answers))).splitlines() if " points. " not in line
-        ]
+        lines = "".join(said_here(with_bodies(source, **answers)).values()).splitlines()
+        return [line for line in lines if " points. " not in line]
 
     return said
 

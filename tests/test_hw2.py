@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
-from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Experts, DeepseekV3TopkRouter
 
 from course_grader import release
 from course_lib import accounting
 from course_lib.config import published, published_names
 from course_lib.exercises import BANK
 from tests.graded import prose, read
+from tests.hf import hf
 
 HW2 = BANK["hw2_moe"]
 SEEDS = range(12)
@@ -441,12 +440,13 @@ def test_parameters_of_published_models() -> None:
 
 
 def test_routing_and_experts_are_those_of_transformers() -> None:
-    config = DeepseekV3Config(
+    config = hf("DeepseekV3Config")(
         hidden_size=13, moe_intermediate_size=7, n_routed_experts=12, num_experts_per_tok=3, n_group=4, topk_group=2,
         routed_scaling_factor=2.5, norm_topk_prob=True,
     )  # fmt: skip
     config._experts_implementation = "eager"
-    router, experts = DeepseekV3TopkRouter(config), cast(Any, DeepseekV3Experts(config))
+    kinds = ("DeepseekV3TopkRouter", "DeepseekV3Experts")
+    router, experts = (hf(kind, ".models.deepseek_v3.modeling_deepseek_v3")(config) for kind in kinds)
     x = torch.randn(9, 13)
     with torch.no_grad():
         for parameter in (router.weight, router.e_score_correction_bias, *experts.parameters()):

@@ -25,7 +25,7 @@ SMALL_RUNS, BIG = 15, 1e14
 @pytest.fixture(scope="module")
 def said() -> str:
     """All that the page prints with its solutions, to a student who has bet."""
-    return "".join(said_here(opened(read(release.sources()[NAME]))))
+    return "".join(said_here(opened(read(release.sources()[NAME]))).values())
 
 
 def numbers(pattern: str, text: str) -> list[float]:
@@ -130,9 +130,7 @@ def test_the_forecast_is_scored_by_the_rule_of_the_check(said: str) -> None:
 def test_a_forecast_without_a_floor_earns_less_and_the_page_goes_on() -> None:
     source = opened(read(release.sources()[NAME]))
     line = "return min(loss for _, _, loss in runs)"
-    said = dict(
-        zip((cell.source for cell in code_cells(source)), said_here(with_bodies(source, forecast=line)), strict=True)
-    )
+    said = said_here(with_bodies(source, forecast=line))
     assert "This matches the best run so far" in said["check(forecast)"]
     (score,) = (words for cell, words in said.items() if cell.startswith("PLAYED"))
     assert "Do not trust this cell yet" in score and "it would earn 0% of the points" in score

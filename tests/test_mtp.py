@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.modeling_layers import MtpModel
-from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
-from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3ForCausalLM
 
 from course_lib.accounting import mtp_parameters
 from course_lib.config import ModelConfig, published
@@ -16,6 +13,7 @@ from course_lib.model import MiniDeepSeek
 from course_lib.mtp import MTPModule, mtp_loss
 from tests import reference
 from tests.conftest import tiny_mla, tiny_moe
+from tests.hf import hf
 from tests.test_parity import LATENT, PLAIN, SIZES, TOLERANCE
 
 
@@ -23,11 +21,11 @@ def hf_pair(hidden_first: bool, depths: int) -> tuple[Any, Any, MiniDeepSeek]:
     """A main model, its MTP modules, and ours with the weights of both; experts in the last layer and in MTP."""
     settings = {**SIZES, **LATENT, "first_k_dense_replace": 2, "num_mtp_layers": depths, "q_lora_rank": 11}
     del settings["num_nextn_predict_layers"]
-    config = DeepseekV3Config(**settings, rope_parameters=PLAIN)
+    config = hf("DeepseekV3Config")(**settings, rope_parameters=PLAIN)
     config.mtp_hidden_states_first = hidden_first
     config._experts_implementation = "eager"
-    main = DeepseekV3ForCausalLM(config).eval().double()
-    mtp = MtpModel(main, depths).eval().double()
+    main = hf("DeepseekV3ForCausalLM")(config).eval().double()
+    mtp = hf("MtpModel", ".modeling_layers")(main, depths).eval().double()
     for parameter in [*main.parameters(), *mtp.layers.parameters()]:
         torch.nn.init.normal_(parameter, mean=0.1 if parameter.ndim == 1 else 0.0, std=0.4)
     ours = MiniDeepSeek(replace(ModelConfig.from_json(config.to_dict()), mtp_hidden_states_first=hidden_first))

@@ -109,16 +109,17 @@ def test_intervals_are_quantiles_of_the_resamples(fitted: scaling.ParametricFit)
 
 
 def test_intervals_cover_the_truth() -> None:
-    """A hundred sets of runs. a: 93 to 97 times; the others, more skewed, at least 90."""
+    """Sixty sets of runs. a: 93 to 97 in a hundred; the others, more skewed, at least 90."""
     truth = {"E": LAW.E, "A": LAW.A, "B": LAW.B, "alpha": LAW.alpha, "beta": LAW.beta, "a": LAW.a}
     hits = dict.fromkeys(truth, 0)
-    for seed in range(100):
+    sets = 60
+    for seed in range(sets):
         fit = fit_parametric(*noisy_runs(seed), resamples=200, seed=seed)
         assert fit.message == ""
         for name, value in truth.items():
             hits[name] += getattr(fit, name).covers(value)
-    assert 93 <= hits["a"] <= 97, hits
-    assert all(90 <= count <= 99 for count in hits.values()), hits
+    assert 0.93 <= hits["a"] / sets <= 0.97, hits
+    assert all(0.9 <= count / sets < 1 for count in hits.values()), hits
 
 
 def test_a_law_without_noise_is_found(device: str) -> None:

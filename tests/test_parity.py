@@ -5,20 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.cache_utils import DynamicCache
-from transformers.models.deepseek_v2.configuration_deepseek_v2 import DeepseekV2Config
-from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2ForCausalLM
-from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
-from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3ForCausalLM
-from transformers.models.llama.configuration_llama import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaForCausalLM
-from transformers.models.mistral.configuration_mistral import MistralConfig
-from transformers.models.mistral.modeling_mistral import MistralForCausalLM
-from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
-from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
 from course_lib.config import ModelConfig
 from course_lib.model import MiniDeepSeek
+from tests.hf import hf
 
 # transformers keeps norms and softmax in float32 even in a double model
 TOLERANCE = 5e-6
@@ -46,10 +36,10 @@ YARN_BARE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def pair(config_class: Any, model_class: Any, device: str, **settings: object) -> tuple[Any, MiniDeepSeek]:
-    config = config_class(**settings)
+def pair(family: str, device: str, **settings: object) -> tuple[Any, MiniDeepSeek]:
+    config = hf(f"{family}Config")(**settings)
     config._experts_implementation = "eager"
-    theirs = model_class(config).eval().double()
+    theirs = hf(f"{family}ForCausalLM")(config).eval().double()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, mean=0.1 if parameter.ndim == 1 else 0.0, std=0.4)
     ours = MiniDeepSeek(ModelConfig.from_json(config.to_dict())).double().load_transformers(theirs)
@@ -63,7 +53,7 @@ def assert_same_decode(theirs: Any, ours: MiniDeepSeek, device: str) -> None:
     expected = theirs(tokens).logits
     atol = TOLERANCE * expected.abs().max().item()
     torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=atol)
-    cache, their_cache = ours.new_cache(), DynamicCache(config=theirs.config)
+    cache, their_cache = ours.new_cache(), hf("DynamicCache")(config=theirs.config)
     for part in tokens.split([17] + [1] * 20, dim=1):
         step = theirs(part, past_key_values=their_cache, use_cache=True).logits
         torch.testing.assert_close(ours(part, cache), step, rtol=0, atol=atol)
@@ -71,13 +61,10 @@ def assert_same_decode(theirs: Any, ours: MiniDeepSeek, device: str) -> None:
 
 @pytest.mark.parametrize("rope", [PLAIN, YARN, YARN_BARE], ids=["plain", "yarn", "yarn_bare"])
 @pytest.mark.parametrize("q_lora_rank", [None, 11])
-@pytest.mark.parametrize(
-    ("config_class", "model_class"),
-    [(DeepseekV2Config, DeepseekV2ForCausalLM), (DeepseekV3Config, DeepseekV3ForCausalLM)],
-)
-def test_deepseek(config_class: Any, model_class: Any, q_lora_rank: int | None, rope: dict, device: str) -> None:
+@pytest.mark.parametrize("family", ["DeepseekV2", "DeepseekV3"])
+def test_deepseek(family: str, q_lora_rank: int | None, rope: dict, device: str) -> None:
     theirs, ours = pair(
-        config_class, model_class, device, **SIZES, **LATENT,
+        family, device, **SIZES, **LATENT,
         q_lora_rank=q_lora_rank, rope_parameters=rope, max_position_embeddings=640, rms_norm_eps=1e-5,
     )  # fmt: skip
     assert_same_decode(theirs, ours, device)
@@ -87,34 +74,30 @@ def test_deepseek(config_class: Any, model_class: Any, q_lora_rank: int | None, 
 @pytest.mark.parametrize("tie_word_embeddings", [False, True])
 def test_deepseek_with_biases_and_tied_embedding(attention_bias: bool, tie_word_embeddings: bool, device: str) -> None:
     theirs, ours = pair(
-        DeepseekV3Config, DeepseekV3ForCausalLM, device, **SIZES, **LATENT,
+        "DeepseekV3", device, **SIZES, **LATENT,
         q_lora_rank=11, attention_bias=attention_bias, tie_word_embeddings=tie_word_embeddings,
     )  # fmt: skip
     assert_same_decode(theirs, ours, device)
 
 
-EXPERTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "V3": (DeepseekV3Config, DeepseekV3ForCausalLM, {}),
-    "V3, one group": (DeepseekV3Config, DeepseekV3ForCausalLM, {"n_group": 1, "topk_group": 1}),
-    "V3, top 1": (DeepseekV3Config, DeepseekV3ForCausalLM, {"num_experts_per_tok": 1}),
-    "V3, all open": (DeepseekV3Config, DeepseekV3ForCausalLM, {"num_experts_per_tok": 6}),
-    "V3, all": (DeepseekV3Config, DeepseekV3ForCausalLM, {"num_experts_per_tok": 12, "n_group": 1, "topk_group": 1}),
-    "V3, gates as they are": (DeepseekV3Config, DeepseekV3ForCausalLM, {"norm_topk_prob": False}),
-    "V2": (DeepseekV2Config, DeepseekV2ForCausalLM, {"topk_method": "group_limited_greedy"}),
-    "V2-Lite": (
-        DeepseekV2Config,
-        DeepseekV2ForCausalLM,
-        {"topk_method": "greedy", "n_group": None, "topk_group": None},
-    ),
-    "V2, top 1": (DeepseekV2Config, DeepseekV2ForCausalLM, {"topk_method": "greedy", "num_experts_per_tok": 1}),
+EXPERTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "V3": ("DeepseekV3", {}),
+    "V3, one group": ("DeepseekV3", {"n_group": 1, "topk_group": 1}),
+    "V3, top 1": ("DeepseekV3", {"num_experts_per_tok": 1}),
+    "V3, all open": ("DeepseekV3", {"num_experts_per_tok": 6}),
+    "V3, all": ("DeepseekV3", {"num_experts_per_tok": 12, "n_group": 1, "topk_group": 1}),
+    "V3, gates as they are": ("DeepseekV3", {"norm_topk_prob": False}),
+    "V2": ("DeepseekV2", {"topk_method": "group_limited_greedy"}),
+    "V2-Lite": ("DeepseekV2", {"topk_method": "greedy", "n_group": None, "topk_group": None}),
+    "V2, top 1": ("DeepseekV2", {"topk_method": "greedy", "num_experts_per_tok": 1}),
 }
 
 
 def experts_pair(kind: str, device: str) -> tuple[Any, MiniDeepSeek]:
     """Two of three layers hold experts, with balance biases of the size of score differences."""
-    config_class, model_class, changes = EXPERTS[kind]
+    family, changes = EXPERTS[kind]
     settings = {**SIZES, **LATENT, "q_lora_rank": 11, "first_k_dense_replace": 1, **changes}
-    theirs, ours = pair(config_class, model_class, device, **settings, rope_parameters=PLAIN)
+    theirs, ours = pair(family, device, **settings, rope_parameters=PLAIN)
     blocks: Any = ours.blocks
     for block, layer in zip(blocks[1:], theirs.model.layers[1:], strict=True):
         if "V3" in kind:
@@ -156,21 +139,17 @@ def test_routers_and_layers_of_experts(kind: str, device: str) -> None:
 
 
 @pytest.mark.parametrize("kv_heads", [6, 3, 1])
-@pytest.mark.parametrize(
-    ("config_class", "model_class"),
-    [(LlamaConfig, LlamaForCausalLM), (MistralConfig, MistralForCausalLM), (Qwen2Config, Qwen2ForCausalLM)],
-)
-def test_models_that_cache_keys_and_values(config_class: Any, model_class: Any, kv_heads: int, device: str) -> None:
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2"])
+def test_models_that_cache_keys_and_values(family: str, kv_heads: int, device: str) -> None:
     sizes = {**SIZES, "hidden_size": 24, "num_attention_heads": 6}
-    theirs, ours = pair(config_class, model_class, device, **sizes, num_key_value_heads=kv_heads, rope_parameters=PLAIN)
+    theirs, ours = pair(family, device, **sizes, num_key_value_heads=kv_heads, rope_parameters=PLAIN)
     assert_same_decode(theirs, ours, device)
 
 
 def test_a_sliding_window_shorter_than_the_text(device: str) -> None:
     sizes = {**SIZES, "hidden_size": 24, "num_attention_heads": 6}
     theirs, ours = pair(
-        MistralConfig,
-        MistralForCausalLM,
+        "Mistral",
         device,
         **sizes,
         num_key_value_heads=3,
@@ -189,7 +168,7 @@ def test_a_sliding_window_shorter_than_the_text(device: str) -> None:
     ],
 )
 def test_weights_for_another_config_are_refused_and_none_is_taken(change: dict[str, Any], reason: str) -> None:
-    theirs = DeepseekV3ForCausalLM(DeepseekV3Config(**SIZES, **LATENT, q_lora_rank=11))
+    theirs = hf("DeepseekV3ForCausalLM")(hf("DeepseekV3Config")(**SIZES, **LATENT, q_lora_rank=11))
     ours = MiniDeepSeek(replace(ModelConfig.from_json(theirs.config.to_dict()), **change))
     before = ours.embedding.weight.clone()
     with pytest.raises(ValueError, match=reason):

@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
-from transformers.models.llama.configuration_llama import LlamaConfig
 
 from course_lib.config import RopeScaling
 from course_lib.rope import Rotary, frequencies, rotate, score_scale
 from tests.conftest import YARN, tiny_heads, tiny_mla
+from tests.hf import hf
+
+FREQUENCIES = "ROPE_INIT_FUNCTIONS", ".modeling_rope_utils"
 
 
 @pytest.mark.parametrize("theta", [10000.0, 500.0])
@@ -31,12 +31,12 @@ def test_neighbouring_pairs_turn_by_position_times_frequency(theta: float, devic
 @pytest.mark.parametrize(("factor", "context", "dim"), [(40.0, 4096, 64), (4.0, 64, 16), (2.5, 1000, 6), (2.0, 4, 8)])
 def test_yarn_agrees_with_transformers(factor: float, context: int, dim: int, mscales: dict[str, float]) -> None:
     scaling = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": context, **mscales}
-    hf_config = DeepseekV3Config(
+    hf_config = hf("DeepseekV3Config")(
         qk_rope_head_dim=dim,
         max_position_embeddings=int(factor * context),
         rope_parameters={**scaling, "rope_theta": 1e4},
     )
-    expected, gain = ROPE_INIT_FUNCTIONS["yarn"](hf_config)
+    expected, gain = hf(*FREQUENCIES)["yarn"](hf_config)
     config = tiny_mla(qk_rope_head_dim=dim, rope_theta=1e4, rope_scaling=RopeScaling(**scaling))
     rotary = Rotary(config)
     torch.testing.assert_close(rotary.frequencies.float(), expected, rtol=1e-5, atol=0)
@@ -48,11 +48,11 @@ def test_llama3_scaling_agrees_with_transformers() -> None:
         "rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192,
         "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     }  # fmt: skip
-    hf_config = LlamaConfig(
+    hf_config = hf("LlamaConfig")(
         hidden_size=4096, num_attention_heads=32, max_position_embeddings=131072,
         rope_parameters={**scaling, "rope_theta": 5e5},
     )  # fmt: skip
-    expected, _ = ROPE_INIT_FUNCTIONS["llama3"](hf_config)
+    expected, _ = hf(*FREQUENCIES)["llama3"](hf_config)
     got = frequencies(128, 5e5, RopeScaling(**scaling))
     torch.testing.assert_close(got.float(), expected, rtol=1e-5, atol=0)
 

@@ -55,8 +55,8 @@ def test_sampled_follows_the_rule(k: int) -> None:
 
 
 def test_sampled_gives_the_distribution_of_the_target() -> None:
-    """Every place of 30,000 verified drafts of four, more than 100,000 tokens in all."""
-    z, k, draws = 4, 4, 30_000
+    """Every place of 15,000 verified drafts of four, more than 50,000 tokens in all."""
+    z, k, draws = 4, 4, 15_000
     generator = torch.Generator().manual_seed(1)
     p = 0.2 + torch.rand(k + 1, z, generator=generator, dtype=torch.float64)
     q = p[:k] * (0.8 + 0.4 * torch.rand(k, z, generator=generator, dtype=torch.float64))
@@ -67,7 +67,7 @@ def test_sampled_gives_the_distribution_of_the_target() -> None:
     for draft, u in zip(drafts, uniforms, strict=True):
         out = verify_sampled(draft, q, p, u)
         counts[torch.arange(len(out)), out] += 1
-    assert counts.sum() > 100_000 and (counts.sum(-1)[:-1] > counts.sum(-1)[1:]).all()
+    assert counts.sum() > 50_000 and (counts.sum(-1)[:-1] > counts.sum(-1)[1:]).all()
     for seen, wanted in zip(counts, p, strict=True):
         assert chisquare(seen.numpy(), (wanted * seen.sum()).numpy()).pvalue > 0.001
 

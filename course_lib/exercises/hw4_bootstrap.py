@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from course_lib.exercises.engine import Case, Misconception
 from course_lib.exercises.hw4_power_law import Pair, line, power_laws
+from course_lib.power_law import quantile_t
 
 
 def bootstrap_interval(x: Tensor, y: Tensor, draws: Tensor, level: float = 0.95) -> Pair:
@@ -125,7 +125,7 @@ def by_formula(w: Resampled) -> Pair:
     height, slope = line(u, v)
     freedom = len(u) - 2
     error = ((v - height - slope * u).square().sum() / freedom / (u - u.mean()).square().sum()).sqrt()
-    return w.around(slope, float(student.ppf(1 - w.tail, freedom)) * error)
+    return w.around(slope, quantile_t(freedom, w.level) * error)
 
 
 def correlations(w: Resampled) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import least_squares
+import scipy  # which loads `optimize`, most of a second, where it is first used: not every page fits curves
 
 from course_lib.exercises.closeness import Closeness
 from course_lib.exercises.engine import Exercise, Misconception
@@ -43,8 +43,8 @@ def fitted(runs: tuple[Run, ...], *, floor: bool = True, of_logs: bool = True, l
     halves = [(math.log((1 - share) / 2 * y.min()), math.log(share * y.min())) for share in (0.5, 0.8)]
     starts = [(rest, rest, e, 0.3, 0.3) for rest, e in halves]
     options = {"x_scale": "jac", "xtol": 1e-10, "ftol": 1e-10, "gtol": 1e-10, "loss": loss, "f_scale": 1e-3}
-    best = min((least_squares(residuals, start, **options) for start in starts), key=lambda fit: fit.cost)
-    a, b, e, alpha, beta = best.x.tolist()
+    fits = [scipy.optimize.least_squares(residuals, start, **options) for start in starts]
+    a, b, e, alpha, beta = min(fits, key=lambda fit: fit.cost).x.tolist()
     coefficients = math.exp(a + alpha * ln_n.mean()), math.exp(b + beta * ln_d.mean())
     return Law(math.exp(e) if floor else 0.0, *coefficients, alpha, beta)
 

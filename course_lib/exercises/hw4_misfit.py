@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import scipy
 import torch
-from scipy.optimize import curve_fit
 from torch import Tensor
 
 from course_lib.exercises.comparing import single
@@ -85,7 +85,7 @@ def of_means(x: Tensor, y: Tensor) -> Pair:
 def of_y_itself(x: Tensor, y: Tensor) -> Pair:
     """Least squares of y, not of ln y; x over its geometric mean, or the powers differ too much in size."""
     scale = x.log().mean().exp().item()
-    found, exponent = curve_fit(
+    found, exponent = scipy.optimize.curve_fit(
         lambda t, k, p: k * t**p, (x / scale).numpy(), y.numpy(), p0=fit_power_law(x / scale, y), xtol=1e-12, ftol=1e-12
     )[0]
     return float(found * scale**-exponent), float(exponent)
