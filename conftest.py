@@ -32,7 +32,7 @@ collect_ignore = ["notebooks/source", "notebooks/build.py"]
 
 # Files that take longest are run first, so that no process has a long one left when the others are done.
 LONGEST_FIRST = (
-    "test_quality", "test_browser", "06_mini_deepseek", "test_assignments", "05_mtp", "test_exercises",
+    "test_browser", "06_mini_deepseek", "test_assignments", "05_mtp", "test_exercises",
     "04_load_balancing", "test_judge", "test_class", "test_sandbox", "test_generation", "test_training",
     "test_checkpoint", "test_boxed", "test_cluster", "test_notebooks", "07_scaling_laws", "test_parity",
     "test_parametric",

@@ -1,4 +1,4 @@
-"""ruff and pyright have nothing to say."""
+"""ruff has nothing to say. Types take pyright a minute: .ci/run asks it once."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyright", "--pythonpath", sys.executable]],
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."]],
     ids=" ".join,
 )
 def test_clean(command: list[str]) -> None:

@@ -27,7 +27,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setattr(module, name, path)
     monkeypatch.setattr(module, "PYTHON", module.VENV / "bin" / "python")
     monkeypatch.setattr(module, "STAMP", module.VENV / "installed.json")
-    monkeypatch.setattr(module, "NEWS", module.VENV / "overrides.json")
+    monkeypatch.setattr(module, "SETTINGS", module.VENV / "overrides.json")
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_text("")
     module.commands, module.codes = [], {}  # pyright: ignore[reportAttributeAccessIssue]

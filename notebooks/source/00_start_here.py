@@ -61,7 +61,7 @@ print(f"without the embedding, of which a token looks up one row: {counts.active
 # at the time. **Look at** the gap between pale and dark: a dense model uses all it has for every token, a mixture of
 # experts does not.
 
-# %%
+# %% alt="Horizontal bars: billions of parameters that six models hold, with an inner bar for those one token uses. Dense models use all: Llama 3 8B 8.03, DeepSeek LLM 67B 67.4, Llama 3.1 405B 406. Mixtures of experts use few: Mixtral 8x7B 12.9 of 46.7, DeepSeek-V2 21.4 of 236, DeepSeek-V3 37.6 of 671."
 import matplotlib.pyplot as plt
 
 names = ["llama-3-8b", "mixtral-8x7b", "deepseek-llm-67b", "deepseek-v2", "llama-3.1-405b", "deepseek-v3"]

@@ -118,7 +118,7 @@ for label, numbers in per_layer.items():
 # than three times as much. MQA would keep less than MLA, but all heads would have to work with the same key and value; in
 # MLA they share a row too, yet each makes keys and values of its own from it.
 
-# %%
+# %% alt="Horizontal bars on a logarithmic axis: numbers cached per token and layer if DeepSeek-V3 had each kind of attention. MQA 256, MLA as built 576, GQA with 8 KV heads 2,048, MHA with 128 heads 32,768."
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(8, 2.2), layout="constrained")
@@ -196,7 +196,7 @@ explorer
 # The first state of the explorer, for readers without a running kernel: 8 users with 32,768 tokens each. **Look at** the
 # dashed line: three of the bars go beyond it, and there 8 such users do not fit. (A » says that a bar is cut off.)
 
-# %%
+# %% alt="Horizontal bars: cache of 8 users with 32,768 tokens each, in GB, and a dashed line at the 80 GB of the GPU. Below the line: DeepSeek-V2-Lite 8.15, DeepSeek-V3 18.4, Llama 3 8B 34.4. Beyond it: DeepSeek LLM 67B 102, Llama 3.1 405B 135, Llama 2 7B 137. In this order 78, 34, 18, 6, 4 and 4 users fit."
 from course_lib.figures.cache import cache_figure
 
 cache_figure(CacheExplorer().bars)

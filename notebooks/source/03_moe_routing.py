@@ -214,7 +214,7 @@ losses = {
 # From GShard to DeepSeekMoE: equal sizes, finer cut, one shared expert. From DeepSeekMoE to the last row, which uses
 # everything it holds: almost nothing. (The axis does not begin at 0, so compare positions, not lengths.)
 
-# %%
+# %% alt="Dots, a row for each model: loss on the Pile in nats a token, on an axis from 1.78 to 2.10. Dense 0.2B 2.06, Hash 1.932, Switch 1.881, GShard 1.867. Then three almost level: DeepSeekMoE 1.808, GShard with experts 1.5 times as large 1.808, and a dense model with 16 times the feed-forward layer 1.806."
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(8, 2.9), layout="constrained")
@@ -288,7 +288,7 @@ for limit in (1, 4, 8):
 # 128 experts there are almost always 8 good ones. On the left, what is really limited: a free token visits 5.3 machines
 # on average, but some visit all 8, and a network must be built for its bad moments.
 
-# %%
+# %% alt="Two charts against the number of machines left open, 1 to 8, with V3's 4 marked. Left, machines a token visits: the most grows evenly to 8; the average follows it closely up to 4 and then flattens to 5.3. Right, affinity kept: 89.3% with one machine, 99.4% with four, 100% with eight."
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 2.8), layout="constrained")
 limits = range(1, 9)
 left.plot(limits, most, "o--", color="#D55E00", label="at most")
@@ -466,7 +466,7 @@ print(f"{'sum':15}{held.total():16,} held{used.total():16,} used")
 # **Look at** the first row in both panels, and mind that their axes differ by a factor of 32. Of what is *held*, almost
 # everything is routed experts. Of what a token *uses*, they are about half, and attention is three tenths.
 
-# %%
+# %% alt="Bars in two panels: DeepSeek-V3's parameters by kind, in billions; the left axis reaches 32 times as far. Held, 671.03: routed experts 653.91 (97.4%), attention 11.41 (1.7%), all else under 0.5% each. Used by a token, 37.55: routed experts 20.43 (54.4%), attention 11.41 (30.4%), shared experts 2.55 (6.8%), all else less."
 figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", sharey=True)
 labels = [label for label, _ in held.most_common()]
 for axes, what, parts in ((panels[0], "held", held), (panels[1], "used by a token", used)):
@@ -545,7 +545,7 @@ explorer
 # The first state of the explorer, for readers without a running kernel. Expert 14 fits the first letter better than three
 # of the four that are chosen, but its machine is closed.
 
-# %%
+# %% alt="Bars: affinity of 16 experts on four machines, for the first letter, M. Machines 0 and 1 are open, since their best two sum highest, 1.13 and 1.30. Chosen there are experts 2, 3, 4 and 7, with gates 0.59, 0.57, 0.59 and 0.75. Expert 14 on a closed machine has 0.58, more than experts 2, 3 and 4, and is marked shut out."
 from course_lib.figures.routing import routing_figure
 
 routing_figure(RoutingExplorer(list(sentence), hidden, centroids).routed)

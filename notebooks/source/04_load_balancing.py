@@ -50,7 +50,7 @@ print(f"2,048 bytes, each to {k} experts: {history.load[0, 0].sum()} a step and 
 # its fair share, 4096 / 16 = 256. **Look at** the rows: each is one expert. Grey has about its fair share, orange too many
 # tokens, dark blue next to none. And look at when it begins.
 
-# %%
+# %% alt="Left, two grids of load, layers 2 and 3: a row for each of 16 experts, 40 steps across. Within a few steps most rows go from mixed to next to no tokens, and a few have far too many. Right, three charts over the steps: MaxVio climbs to about 7, the worst, and comes down only in part; the loss falls; the balance biases stay at 0."
 from course_lib.figures.balance import balance_figure
 from course_lib.widgets.balance import Settings, picture
 
@@ -206,7 +206,7 @@ print("normalised", (normalised.mean(0) < 0).sum().item(), "of", n_experts)
 # expert that was chosen at all, the busy ones more, and raises nobody. With it, experts above a weighted mean of the loads
 # go down and those below it go up.
 
-# %%
+# %% alt="Three bar charts by expert, 0 to 7. Load in fair shares: from 0 for experts 0 and 1 up to 3.0 for expert 7; the first five are below 1. Push on affinities, not normalised: 0 where the load is 0, else down, to -3. Normalised as in V3: upwards for experts 0 to 4, downwards for 5 to 7."
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.4), layout="constrained", sharex=True)
 left.bar(range(n_experts), f, color=["#6baed6" if value < 1 else "#f16913" for value in f])
 left.axhline(1, color="black", linestyle="--", linewidth=0.8)
@@ -277,7 +277,7 @@ def balanced(speed: float, steps: int, **groups: int) -> tuple[torch.Tensor, lis
 # **Look at** the three speeds, on a logarithmic axis. The large one arrives first and then jumps about. Each of the
 # others takes about ten times as long as the one before it, and comes closer to even.
 
-# %%
+# %% alt="Three lines: MaxVio against the step, 1 to 500 on a logarithmic axis, all from 5.71. Speed 0.1 comes down within some 6 steps, and then jumps about near 0.9. Speed 0.01 takes some 40 steps and stays near 0.1. Speed 0.001 takes some 400 and ends lowest, near 0.02."
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 for speed, colour in ((0.1, "#E69F00"), (0.01, "#0072B2"), (0.001, "#009E73")):
     violations = balanced(speed, steps=500)[1]
@@ -420,7 +420,7 @@ print("seeds:", *sorted({int(row["seed"]) for row in rows}))
 # the left, MaxVio in training on a logarithmic axis; on the right, the loss, as a difference from the mean of the four with that seed,
 # since the curves themselves lie on top of one another.
 
-# %%
+# %% alt="Lines over 800 steps, means of six seeds with bands from lowest to highest. Left, batch MaxVio, logarithmic: without balance from 5.3 only down to 3.6; with the loss to 0.25; with bias or both to 0.19, sooner. Right, loss less the mean of all four, in nats per byte: at the end none is highest, +0.007, bias lowest, -0.006; the bands overlap widely."
 colours = dict(zip(strategies, ("#000000", "#E69F00", "#0072B2", "#009E73"), strict=False))
 mean_of_all = torch.stack([column(strategy, "loss_curve") for strategy in strategies]).mean(0)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
@@ -533,7 +533,7 @@ lab.run()
 # The same picture for readers without a running kernel: as in the collapse at the top of this page, but with the bias.
 # **Look at** how long layer 3 takes to come right, and at the lines of the biases while it does.
 
-# %%
+# %% alt="Five panels as in the collapse above, now 60 steps with the bias. The two grids of load begin with many rows far too empty or too full and become nearly even, layer 2 early, layer 3 much later. MaxVio comes down towards 0, in layer 3 later; the loss falls; the lines of the biases fan out from 0 upwards and downwards."
 balance_figure(lab.shown)
 
 # %% [markdown]

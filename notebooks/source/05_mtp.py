@@ -71,7 +71,7 @@ def draw(axes: plt.Axes, row: int, name: str) -> None:
         axes.text(at + 0.12, row - 0.5, "state of position 2", va="center", fontsize=9)
 
 
-# %%
+# %% alt="Diagram: the letters of 'the moon' in three rows, for position 2. Main model: knows t, h; is told e; is asked the space. Depth 1: knows t, h, e; is told the space; is asked m. Depth 2: knows t, h, e, space; is told m; is asked the first o. Arrows hand the state of position 2 down from row to row."
 figure, axes = plt.subplots(figsize=(8, 2.9), layout="constrained")
 for row, name in enumerate(("main model", "depth 1", "depth 2")):
     draw(axes, row, name)
@@ -240,7 +240,7 @@ for step in tqdm(range(60), desc="two depths", leave=False):
 # %% [markdown]
 # **Look at** the dashed line. One curve comes down slowly, and stays above. The other falls through it, towards nothing.
 
-# %%
+# %% alt="Two lines: loss of depth 1 in nats per byte over 60 steps, with a dashed line at the entropy of the text, 0.52. Told token i+1, which is right, the loss comes down slowly and stays far above the dashed line. Told token i+2, the leak, it falls through the line early and goes on towards 0."
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 for (name, curve), colour in zip(losses.items(), ("#0072B2", "#D55E00"), strict=True):
     axes.plot(range(1, 61), curve, color=colour, label=name)
@@ -386,7 +386,7 @@ overlap, residual = torch.minimum(p, q), (p - q).clamp(min=0)
 torch.testing.assert_close(overlap + (1 - overlap.sum()) * residual / residual.sum(), p)
 print(f"accepted: {overlap.sum():.0%}, refused: {1 - overlap.sum():.0%}, sum of the residual: {residual.sum():.0%}")
 
-# %%
+# %% alt="Three bar charts: probabilities of letters a to e. Left: model p is 0.40, 0.30, 0.15, 0.10, 0.05, draft q 0.20, 0.45, 0.10, 0.20, 0.05. Middle: of each draft min(p, q) is accepted; refused are 0.15 of b and 0.10 of d. Right: the accepted, with 0.20 for a and 0.05 for c drawn from the residual on top, add up to p."
 figure, panels = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained", sharey=True)
 (left, middle, right), x, letters = panels, torch.arange(5), list("abcde")
 left.bar(x - 0.2, p, 0.4, color="#0072B2", label="model p")
@@ -488,7 +488,7 @@ explorer
 # A text at temperature 0.8 for readers without a running kernel. Blue with one line: the draft stood. Green and dotted: the token
 # that came free after it. Orange, bold, with a double line: the draft was replaced.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] alt="Text with marked letters: the 100 that the model wrote after ROMEO:. The first came without a draft. Nearly all others alternate between a draft that stood and the token that came free after it; here and there a single letter replaced its draft. The lines above the text count little more than half as many passes as tokens."
 from course_lib.figures.mtp import picture
 
 still = DraftExplorer(boxed_model, prompt="", new_tokens=100)  # writes nothing yet, and leaves yours above alone
@@ -566,7 +566,7 @@ for temperature in (0.0, 0.8, 1.0):
 # **Look at** where our three points lie on the line of the formula, and where V3 lies. (A text of 50 tokens ends in the middle of
 # things, and its first pass has no draft; so the points are a little below.)
 
-# %%
+# %% alt="Chart: tokens a pass against acceptance, a share. A straight line, 1 + acceptance, goes from 1.4 at 0.4 to 2.0 at 1. Three markers, ours at temperatures 0, 0.8 and 1, lie a little below the line, at acceptances between about 0.8 and 0.9. A vertical band from 0.85 to 0.90 is V3 by its report."
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 grid = torch.linspace(0.4, 1, 50).tolist()
 axes.plot(grid, [tokens_per_step(a, 1) for a in grid], color="black", linewidth=1, label="1 + acceptance")

@@ -26,7 +26,7 @@
 # lesson 05: one more block, which reads where the model stands and what the next token is, and predicts the one after
 # that. What is orange is all that is kept of a token once it has been read.
 
-# %%
+# %% alt="Diagram, read upwards. The model: embedding, a block with a dense layer, two with experts, norm, head. MTP: takes the model's state and the next token, embedded; one block, norm, the same head. One block: MLA, then experts or dense, each after a norm and added to the stream. Inside: 2 of 16 experts and a shared one; a latent of 24 and a key of 8 cached."
 # %matplotlib inline
 import matplotlib.pyplot as plt
 import torch
@@ -221,7 +221,7 @@ go_on(recipe.steps)
 # **Look at** the gap between the blue line and the dashed floor: it is all that is still to be learned. A loss falls fast while letters and words are learned, and slowly afterwards:
 # the number of a subject until its verb, who the hero is, what was wished for.
 
-# %%
+# %% alt="Line: loss of the next byte in nats against the step, 1 to 300. It falls steeply from about 5.5 to near 2.5 in the first twenty steps or so, then slowly to below 2, far above the dashed floor, the entropy of the text, at 0.52. A dotted line marks half way, step 150."
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 steps = range(1, training.step + 1)
 axes.plot(steps, training.history.loss, color="#0072B2", linewidth=1, label="loss of the next byte")
@@ -274,7 +274,7 @@ print("words of the stories: before fewer than 1 in 20, now more than 1 in 4; lo
 # The windows it was trained on have 128 bytes. Nothing in the code stops us from reading longer ones. **Look at** the
 # loss by position, right of the dotted line: for a while it goes nearly as well, and then the model is lost.
 
-# %%
+# %% alt="Line: loss in nats per byte against the position in a window of 512 bytes. It is level up to the dotted line at 128, as far as the model was trained, and nearly so for some way beyond; then it climbs, and at the right end it is far higher."
 with torch.no_grad():
     windows = text.windows(16, 512)
     by_position = F.cross_entropy(model(windows[:, :-1]).mT, windows[:, 1:], reduction="none").mean(0)
@@ -397,7 +397,7 @@ def curves(name):
     return torch.tensor([[float(x) for x in models[name]["loss_curve"].split()] for models in by_seed.values()])
 
 
-# %%
+# %% alt="Left: validation loss less the whole model's, in nats per byte; dots are four seeds, bars intervals of the mean. MHA -0.0075, its bar just reaching across 0; dense +0.031 and no MTP +0.020, both bars right of 0. Right: the same for the training loss, steps 100 to 800. MHA rises from -0.17 to -0.01; the others rise above 0.05 and sink to 0.03 and 0.02."
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained", width_ratios=(1, 1.15))
 for place, (name, colour) in enumerate(zip(without, ("#0072B2", "#009E73", "#D55E00"), strict=True)):
     difference, mean, half = result[name]
@@ -538,7 +538,7 @@ for key in sorted(names, key=record.get):
 #
 # **Look at** its training: the loss in blue, and MaxVio in orange, which the balance bias keeps low.
 
-# %%
+# %% alt="Two lines over 4,000 steps. Training loss in nats, left axis from 1 to 4: falls fast from 3.94, passes below the dashed 1.52, which is the loss on the last tenth at the end, after some 1,200 steps, and ends at 1.27. Batch MaxVio, right axis: falls from 3.0 to below 0.3 in 500 steps and ends at 0.13."
 log = boxed.log()
 figure, axes = plt.subplots(figsize=(8, 2.6), layout="constrained")
 steps = [row["step"] for row in log]
@@ -641,7 +641,7 @@ for word, row in zip(KINDS, relative.transpose(0, 1), strict=True):
 # **Look at** a row: where is it brown? Those experts see far more of this kind of byte than of others. The dark purple
 # ones hardly ever see it. If experts took no notice of what a byte is, all would be white.
 
-# %%
+# %% alt="Three grids, layers 2 to 4: six kinds of byte by 16 experts, shaded by how often a kind chooses an expert relative to all bytes, from below 1/8 to 8, logarithmic. In each row a few experts are chosen several times as often and many hardly ever. This is sharpest for spaces and newlines and in layer 2, faintest for consonants and in layer 4."
 figure, panels = plt.subplots(1, len(relative), figsize=(10, 2.6), layout="constrained", sharey=True)
 for number, (axes, layer) in enumerate(zip(panels, relative, strict=True)):
     image = axes.imshow(layer.clamp(min=1 / 8).log2(), cmap="PuOr_r", vmin=-3, vmax=3, aspect="auto")

@@ -229,7 +229,7 @@ print(f"a GPU with its share of the machine: {low:.0f} to {high:.0f} W")
 # TFLOP/s (arXiv:2104.10350, table 4), Llama's up to 43%. **Look at** the top bar, and at what publishing one line of a
 # table is worth.
 
-# %%
+# %% alt="Horizontal bars around a middle of about 3.5 GWh: how far the energy of V3's training moves when one assumption goes from end to end. A guessed MFU: 2.58 to 5.64. Watts of the GPU: 3.06 to 4.02. PUE, the building: 3.24 to 3.83. Host, the rest of the machine: 3.40 to 3.68."
 from course_lib.cost import between, gpu_hours, swings
 from course_lib.figures.cost import tornado_figure
 
@@ -266,7 +266,7 @@ explorer
 # France (57 g of CO2 a kWh, arXiv:2211.02001, table 1) and of the average of the USA that was used for GPT-3 (429 g,
 # arXiv:2104.10350, table 4). Where V3 was trained, and on which grid, DeepSeek does not say.
 
-# %%
+# %% alt="Horizontal bars for DeepSeek-V3. Rent: 5.58 million dollars. Energy: 2.97 GWh, by all assumptions together 2.25 to 3.81; by the draw of the GPU alone 2.56 to 3.37, the building 2.72 to 3.21, the rest of the machine 2.84 to 3.09. All lie above the dashed bare rule, 1.95 GWh. CO2: 169 t on the French grid, 1,273 t on the average US grid."
 from course_lib.figures.cost import cost_figure
 
 cost_figure(CostExplorer().shown)
@@ -362,7 +362,7 @@ for batch in (1, 4, 16, 64, 256, 4096):
 # 144 GPUs with large batches (open-infra-index, day 6), and why a model of experts suits a single user at home, or a
 # great service, better than anything between.
 
-# %%
+# %% alt="Lines, both axes logarithmic: billion weights read for each token against the tokens written at once, 1 to 4,096. V3 begins at 36.6 together with a dense model as large as its active part, falls more slowly, and from a few hundred tokens on is 18 times above it. Near 30 tokens V3 crosses the line of the dense Llama 3.1 405B and stays above it."
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
@@ -512,7 +512,7 @@ print(f"\nBF16, no outliers: {rounded:.2%}; E4M3 has {median['E4M3, tiles', 1][0
 # gradient. A tile has to span 128 numbers only, and its scale is taken from these numbers at that moment. On the right
 # is each channel's error at 100,000 times: with tiles, the harm stays in those tiles that hold an outlier.
 
-# %%
+# %% alt="Left, both axes logarithmic: relative error of ordinary channels against how many times larger outliers are. int8 begins lowest, near 0.01, and climbs to 1, with tiles to 0.43. E4M3 stays near 0.04; at 100,000 times it is 0.36, with tiles 0.07. Right, E4M3 there, by channel: about 0.4 everywhere; with tiles 0.025, but above 0.1 in three tiles."
 from course_lib.figures.engineering import precision_figure
 
 x, w, outliers = matrices(100_000, seed=0)
@@ -569,7 +569,7 @@ for k in (128, 512, 1024, 4096):
 # done. **Look at** the white, which is waiting, and at what ZB1P and DualPipe put where 1F1B has it: yellow work, that
 # nobody awaits. (Where a row is cut in two, a forward and a backward run at once.)
 
-# %%
+# %% alt="Three schedules as rows of work for 8 ranks; time in forwards of one micro-batch. 1F1B, white gaps at the beginning and the end: done at 81, each rank waits 21. ZB1P, end filled with backwards for weights only: done at 67, waits 7. DualPipe, begun from both ends, in the middle a forward and a backward at once: done at 66, waits 6."
 from course_lib.figures.engineering import pipeline_figure
 from course_lib.pipeline import TABLE_2, ChunkTimes, dual_pipe, held, idle, one_f_one_b, simulate, zero_bubble
 
@@ -667,7 +667,7 @@ print(f"{'by counting':14}{float(expected_nodes(256, 8, 8)):.2f}, when the choic
 # five or six, for chance puts several experts on one node. The limit to four (orange) cuts a quarter off on average,
 # and half for the widest-spread tokens.
 
-# %%
+# %% alt="Bars: share of tokens by the number of nodes that hold their experts, 1 to 8. Free choice: 3 nodes 0.02, 4 nodes 0.16, 5 nodes 0.42, 6 nodes 0.33, 7 nodes 0.07, next to none elsewhere. Limited to four nodes: 0.95 of the tokens use 4 nodes, 0.05 use 3."
 shares = {name: (nodes.bincount(minlength=9)[1:] / len(nodes)).tolist() for name, nodes in visits.items()}
 nodes_figure(shares)
 
