@@ -63,6 +63,7 @@ def grade(order: Order) -> bool:
 
 def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submission], kind: str | None) -> bool:
     warnings.filterwarnings("ignore", "A worker stopped while")  # joblib replaces one that has grown; all is well
+    warnings.filterwarnings("ignore", r"\d+ tasks ")  # joblib, of what a stopped run leaves: --resume marks it
     store = Store(order.out, order.assignment)
     if order.student is None and not order.resume:
         _refuse(store.records(), order)

@@ -9,7 +9,6 @@ Two builds of one script are the same to the byte, unless a cell shows a time or
 """
 
 import argparse
-import re
 import sys
 import time
 from collections import Counter
@@ -92,19 +91,13 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def described(notebook: NotebookNode) -> NotebookNode:
-    """Its pictures with words for those who do not see them: what the text beside each says to look at."""
-    for index, cell in enumerate(notebook.cells):
+    """Its pictures with words for those who do not see them: the `alt` on the line that begins the cell."""
+    for cell in notebook.cells:
+        alt = cell.metadata.pop("alt", "")
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
-                beside = [notebook.cells[index - 1], *notebook.cells[index + 1 : index + 2]]
-                texts = [spoken(each.source) for each in beside if each.cell_type == "markdown"]
-                looks = [look for text in texts for look in re.findall(r"Look at .+?[.?!](?= |$)", text)]
-                output.metadata.setdefault("image/png", {})["alt"] = " ".join(looks[:1] or texts[:1])
+                output.metadata.setdefault("image/png", {})["alt"] = alt
     return notebook
-
-
-def spoken(markdown: str) -> str:
-    return re.sub(r"[*`$#\\]", "", " ".join(markdown.split()))
 
 
 def read(script: Path) -> NotebookNode:
@@ -112,8 +105,14 @@ def read(script: Path) -> NotebookNode:
     return stamped(jupytext.read(script, fmt="py:percent"), f"notebooks/{target(script).name}")
 
 
-def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:
-    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str], str]]:
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", []), words(cell)) for cell in notebook.cells]
+
+
+def words(cell: NotebookNode) -> str:
+    """The alternative text of what it shows, before it has run or after."""
+    outputs = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+    return cell.metadata.get("alt") or next((each["alt"] for each in outputs if each), "")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Stored lessons keep the rules, the rules and strict nbval can fail, and notebooks come from their scripts."""
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 from nbformat import NotebookNode
@@ -139,6 +141,12 @@ SCRIPT = """\
 from ipywidgets import IntSlider
 IntSlider(3)
 
+# %% [markdown]
+# Look at the line.
+
+# %% alt="A line."
+display({"image/png": "aGk="}, raw=True)
+
 # %%
 print("twice")
 
@@ -165,22 +173,19 @@ def test_two_builds_are_the_same_to_the_byte(script: Path) -> None:
     assert problems(nbformat.reads(first.decode(), as_version=4), len(first)) == []
 
 
-def test_pictures_are_told_as_the_text_beside_them_tells() -> None:
-    text = "The loss falls.\n**Look at** the `blue`\nline, at 0.5. It ends."
-    for cells in ([new_markdown_cell(text), picture()], [new_code_cell(""), picture(), new_markdown_cell(text)]):
-        build.described(new_notebook(cells=cells))
-        assert cells[1].outputs[0].metadata["image/png"]["alt"] == "Look at the blue line, at 0.5."
-    build.described(new_notebook(cells=(cells := [new_markdown_cell("It *ends*."), picture()])))
-    assert cells[1].outputs[0].metadata["image/png"]["alt"] == "It ends."
-
-
-def picture() -> NotebookNode:
-    return new_code_cell("", outputs=[drawn("")])
+def test_a_picture_is_told_by_the_line_that_begins_its_cell() -> None:
+    script = jupytext.reads('# %% alt="Two bars: 7 and 9."\nplt.show()\n', fmt="py:percent")
+    ran = copy.deepcopy(script)
+    ran.cells[0].outputs = [said("done"), drawn("")]
+    assert build.described(ran).cells[0].outputs[1].metadata["image/png"]["alt"] == "Two bars: 7 and 9."
+    assert "alt" not in ran.cells[0].metadata
+    assert build.cells(ran) == build.cells(script)
+    ran.cells[0].outputs[1].metadata["image/png"]["alt"] = "Two bars."
+    assert build.cells(ran) != build.cells(script), "so that it is built again"
 
 
 def test_check_names_what_is_stale_and_runs_nothing(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cells = build.normalise(build.read(script))
-    nbformat.write(cells, build.target(script))
+    assert build.build(script)
     assert build.main(["--check"], folder=script.parent.parent) == 0
     before = build.target(script).read_bytes()
     script.write_text(SCRIPT.replace("A slider", "The slider"))
