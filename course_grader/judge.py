@@ -13,6 +13,7 @@ from course_grader import inert, measuring
 from course_grader.inside.wire import Other
 from course_grader.sandbox import LostError, Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
+from course_lib.exercises.engine import FaultError
 
 MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
 
@@ -54,7 +55,7 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
     function = Remote(pupil, exercise.name)
     try:
         outcome = exercise.grade(function, number, measure=partial(measuring.measure, function.process))
-    except OSError:  # ours, and no reason for a mark
+    except (OSError, FaultError):  # ours, and no reason for a mark
         raise
     except Exception as error:  # an answer so odd that it cannot even be compared
         outcome = Outcome(0, exercise.points, f"Its answer cannot be compared: {type(error).__name__}.")

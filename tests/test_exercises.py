@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from course_lib.config import published, published_names
 from course_lib.exercises import BANK, Exercise, Misconception, check, when_written
 from course_lib.exercises.comparing import Roughly, difference
 from course_lib.exercises.counting import matrix_flops
-from course_lib.exercises.engine import answer_key
+from course_lib.exercises.engine import FaultError, answer_key
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +53,24 @@ NULL: list[Callable[..., Any]] = [
     lambda *a: torch.zeros_like(a[0]) if isinstance(a[0], Tensor) else 0,
     lambda *a: torch.full((2, 3, 5, 8), math.nan),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", ["cases", "reference"])
+def test_a_fault_of_the_exercise_is_told_as_one(
+    broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*arguments: Any) -> Any:
+        raise IndexError("no such axis")
+
+    def rotate(*arguments: Any) -> Tensor:
+        return rotate_complex(*arguments)
+
+    monkeypatch.setitem(HW1, "rotate", replace(HW1["rotate"], **{broken: fails}))
+    told = "The exercise rotate itself fails: IndexError: no such axis"
+    with pytest.raises(FaultError, match=told):
+        HW1["rotate"].grade(rotate)
+    assert check(rotate) == 0
+    assert f"0 of 3 points. {told}. That is no fault of yours." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)

@@ -1,13 +1,16 @@
 """Marks are deserved: by honest work, by known mistakes, and by notebooks that attack whoever marks them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from course_grader import notebook
-from course_grader.judge import seed
+from course_grader.judge import Pupil, _mark, seed
 from course_grader.sandbox import Limits, Sandbox
+from course_lib.exercises import BANK, Case
+from course_lib.exercises.engine import FaultError
 from tests.hostile import ATTACKS, HONEST, Attack
 from tests.hostile_files import FILES
 from tests.judged import judged, points
@@ -36,6 +39,15 @@ def test_an_attack_gains_and_costs_nothing(attack: Attack, sandbox: Sandbox) -> 
     assert all(earned[name] in (0, deserved[name]) for name in deserved)
     with judged(sandbox, [HONEST["kv_cache_elements"]]) as following:
         assert following.mark("kv_cache_elements").points == 2, "the next student"
+
+
+def test_where_the_exercise_itself_fails_there_is_no_mark() -> None:
+    def fails(seed: int) -> list[Case]:
+        raise IndexError("no such axis")
+
+    broken = replace(BANK["hw1_mla"]["rotate"], cases=fails)
+    with pytest.raises(FaultError, match="no such axis"):
+        _mark(Pupil(Sandbox(kind="bare"), []), broken, 1)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

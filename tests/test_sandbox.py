@@ -45,7 +45,7 @@ def test_each_kind_runs_honest_work_and_starts_again_after_a_death(kind: str) ->
     seeds = partial(seed, b"secret", "somebody", attempt=1)
     deadly = "import os\ndef rotate(x, positions, theta=10000.0): os._exit(1)"
     cells = ["open('notes.txt', 'w').write('a file of my own')", deadly, *HONEST.values()]
-    with Sandbox(LIMITS, kind=kind) as box:
+    with Sandbox(LIMITS, kind=kind, warm=False) as box:
         marks = judge(box, cells, "hw1_mla", lambda name: seeds(exercise=name))
     points = {mark.exercise: mark.points for mark in marks if mark.points}
     assert points == {"kv_cache_elements": 2, "attention_flops": 3}
@@ -54,7 +54,7 @@ def test_each_kind_runs_honest_work_and_starts_again_after_a_death(kind: str) ->
 
 def test_nothing_is_left_behind(kind: str) -> None:
     child = "import os, time\nif os.fork() == 0:\n    time.sleep(1000)\ndef folder(): return os.getcwd()"
-    with Sandbox(LIMITS, kind=kind) as box:
+    with Sandbox(LIMITS, kind=kind, warm=False) as box:
         session = ready(box.open([(0, child)]))
         folder, started = asked(session, "folder"), processes.tree(session.process)
         assert len(started) >= 2
@@ -95,7 +95,7 @@ def seen():
     return [module.answer, changed, *sorted(os.listdir({str(tmp_path)!r}))]
 """
     (tmp_path / "beside it").write_text("hidden")
-    with Sandbox(LIMITS) as box:
+    with Sandbox(LIMITS, warm=False) as box:
         for _ in range(2):  # of two submissions, the second does not see what the first has written
             session = ready(box.open([(0, look)]))
             assert asked(session, "seen") == [42, False, "an environment"]
@@ -150,7 +150,7 @@ def test_without_bubblewrap_there_is_the_bare_kind(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_worker_that_is_gone_is_told() -> None:
-    with Sandbox(LIMITS, kind="bare") as box:
+    with Sandbox(LIMITS, kind="bare", warm=False) as box:
         session = box.open([(0, "import os; os._exit(0)")])
         with pytest.raises(LostError, match="ended its process"):
             ready(session)

@@ -6,7 +6,7 @@ from contextlib import redirect_stderr
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from course_lib.exercises.engine import Case, Exercise, Misconception, Outcome, Structure
+from course_lib.exercises.engine import Case, Exercise, FaultError, Misconception, Outcome, Structure
 from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, EXPANDED_ATTENTION
 from course_lib.exercises.hw1_compress import COMPRESS
 from course_lib.exercises.hw1_counts import ATTENTION_FLOPS, KV_CACHE_ELEMENTS
@@ -120,6 +120,8 @@ def _graded(fn: object) -> tuple[str, Outcome | None]:
         return f"✗ There is no exercise {name!r}. {told}", None
     try:
         outcome = known[name].grade(fn)
+    except FaultError as error:
+        outcome = Outcome(0, known[name].points, f"{error}. That is no fault of yours.")
     except Exception as error:  # an answer so odd that it cannot even be compared
         outcome = Outcome(0, known[name].points, f"Its answer cannot be compared: {error}")
     return f"{name}: {outcome}", outcome

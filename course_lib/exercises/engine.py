@@ -1,7 +1,8 @@
 """One exercise: what is asked, on which cases, and which mistakes have a name."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from typing import Any
@@ -56,6 +57,10 @@ class Outcome:
 
     def __str__(self) -> str:
         return f"{'✓' if self.solved else '✗'} {self.points:g} of {self.of:g} points. {self.message}"
+
+
+class FaultError(Exception):
+    """The exercise itself fails, whatever the function does: a reason to mend it, and none for a mark."""
 
 
 @dataclass(frozen=True, eq=False)  # each is one of its own, so that its keys can be kept
@@ -167,7 +172,8 @@ class Key:
 
     @cached_property
     def expected(self) -> list[Any]:
-        return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
+        with ours(self.exercise.name):
+            return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
 
     def matches(self, mistake: Misconception, answers: list[Any], alike: Callable[[Any, Any], bool] = same) -> bool:
         """Whether `answers` are what the mistake makes of the first cases."""
@@ -176,15 +182,26 @@ class Key:
 
     def _work_out(self, mistake: Misconception, number: int) -> Any:
         """The mistake's answer, or its error: on some cases a mistake cannot even run."""
-        try:
-            return self.exercise.canonical(_run(mistake.wrong, self.cases[number]))
-        except (ArithmeticError, RuntimeError, ValueError, IndexError, UnboundLocalError) as error:
-            return error.with_traceback(None)  # which would keep all that the mistake made
+        with ours(self.exercise.name):
+            try:
+                return self.exercise.canonical(_run(mistake.wrong, self.cases[number]))
+            except (ArithmeticError, RuntimeError, ValueError, IndexError, UnboundLocalError) as error:
+                return error.with_traceback(None)  # which would keep all that the mistake made
 
 
 @lru_cache(maxsize=256)
 def answer_key(exercise: Exercise, seed: int) -> Key:
-    return Key(exercise, seed)
+    with ours(exercise.name):
+        return Key(exercise, seed)
+
+
+@contextmanager
+def ours(name: str) -> Iterator[None]:
+    """Where no work of the student's has a part."""
+    try:
+        yield
+    except Exception as error:
+        raise FaultError(f"The exercise {name} itself fails: {type(error).__name__}: {error}") from error
 
 
 def _copied(case: Case) -> Case:
