@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from nbconvert import HTMLExporter
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from course_grader import release
@@ -27,6 +29,7 @@ from tests.lab import (
 )
 from tests.widget_pages import DEAF, TRAIN, UNREADABLE, WIDGETS, write
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome here: widgets are not tried in a browser")
 
 
@@ -253,3 +256,15 @@ def test_what_cannot_be_read_is_noticed(page: Page) -> None:
         "cut off: a long word on a short button", "JupyterLab takes its arrow keys: chooseone", "7.0 px: tiny",
         "faint: pale", "clipped: cropped",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "cut"), [("course", False), ("lab", True)])
+def test_on_paper_no_line_of_code_is_cut(template: str, cut: bool, page: Page) -> None:
+    """A4, by the template that `course.py lab` gives to File > Print; JupyterLab's own cuts."""
+    exporter = HTMLExporter(template_name=template, extra_template_basedirs=[str(NOTEBOOKS / "templates")])
+    page.set_viewport_size({"width": 718, "height": 1000})
+    page.emulate_media(media="print")
+    page.set_content(exporter.from_filename(str(NOTEBOOKS / "02_mla.ipynb"))[0])
+    lines = page.locator(".jp-InputArea-editor pre")
+    assert lines.count() > 10
+    assert lines.evaluate_all("all => all.some(each => each.scrollWidth > each.clientWidth)") == cut

@@ -47,6 +47,7 @@ def test_a_power_law_with_its_band_its_way_ahead_and_its_residuals() -> None:
     assert reach[:, 1].max() == pytest.approx(fit.at(1000).high)
     assert f"exponent {slope:.3g} (" in upper.get_legend_handles_labels()[1][0]
     assert lower.get_xlabel() == "length" and upper.get_ylabel() == "seconds"
+    assert {"1", "2", "4", "10", "400", "1,000"} <= {label.get_text() for label in lower.get_xticklabels()}
 
 
 def runs() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -73,11 +74,11 @@ def test_parabolas_stand_on_their_vertices() -> None:
 
 
 def test_exponents_beyond_the_axis_have_arrows() -> None:
-    rows = {"theirs": Estimate(value=0.73), "ours": Estimate(value=0.45, low=-1, high=2, interval="95% Student-t")}
+    rows = {"theirs": Estimate(value=0.73), "ours": Estimate(value=0.45, low=-1, high=1.034, interval="95% Student-t")}
     axes = exponents_figure(rows, ours=["ours"]).axes[0]
     assert [(float(x[0]), float(y[0])) for x, y in lines(axes, "o") + lines(axes, "D")] == [(0.73, 0), (0.45, 1)]
     assert [(float(x[0]), float(y[0])) for x, y in lines(axes, "<") + lines(axes, ">")] == [(0, 1), (1, 1)]
-    assert [cast(Annotation, text).get_text() for text in axes.texts] == ["0.73", "0.45 (-1 to 2)"]
+    assert [cast(Annotation, text).get_text() for text in axes.texts] == ["0.73", "0.45 (-1.00 to 1.03)"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["theirs", "ours"]
 
 

@@ -411,6 +411,7 @@ def test_the_static_picture_shows_the_same(explorer: ScalingExplorer) -> None:
     assert texts[4, 3] == f"{float(explorer.table.loss[15]):.4g}"
     drawn = {float(x) for each in losses.lines for x in np.atleast_1d(each.get_xdata())}
     assert drawn >= set(explorer.table.params.tolist())
+    assert losses.get_legend_handles_labels()[1] == ["1e12 FLOP", "3e12 FLOP", "1e13 FLOP"]
     assert losses.get_xlabel() and optima.get_xlabel() and optima.get_ylabel()
     figure.canvas.draw()
     assert "run this cell" in repr(explorer)

@@ -106,6 +106,8 @@ def test_another_python_makes_a_new_environment(course: ModuleType) -> None:
 
 def test_lab_opens_the_first_lesson_or_the_one_named(course: ModuleType) -> None:
     first = "notebooks/00_start_here.ipynb"
+    folder, template = (setting.partition("=")[2] for setting in course.hand_over("lab", [])[3:5])
+    assert (ROOT / folder / template / "index.html.j2").exists()
     assert course.hand_over("lab", ["--no-browser"])[-2:] == [first, "--no-browser"]
     assert first not in course.hand_over("lab", ["notebooks/01_kv_cache.ipynb"])
 

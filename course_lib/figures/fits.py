@@ -5,7 +5,10 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from course_lib.figures.scaling import COLOURS, SHAPES, power
@@ -17,6 +20,7 @@ from course_lib.quantity import Estimate
 
 PUBLISHED, OURS = "#666666", "#D55E00"
 FAINT = 0.15  # opacity of bands
+BAR, DIAMOND = 10, 6  # points: the bar of an interval is seen beside its vertex and behind a flat curve
 Row = NDArray[np.float64]
 
 
@@ -45,9 +49,20 @@ def power_law_figure(
     lower.axhline(0, color="0.4", linewidth=0.8)
     upper.set(xscale="log", yscale="log", ylabel=ylabel)
     lower.set(xlabel=xlabel, ylabel="off the line [%]")
+    for axis in (upper.yaxis, lower.xaxis):
+        _plain(axis)
     upper.legend(frameon=False, fontsize=9)
     _open(upper, lower)
     return figure
+
+
+def _plain(axis: Axis) -> None:
+    """Small numbers in digits, at 1, 2, 4, 10, 20 and so on: a few measurements may pass but one power of ten."""
+    low, high = axis.get_view_interval()
+    if low > 1e-3 and high < 1e5:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 4)))
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _line(axes: Axes, fit: PowerLawFit, x: Row, colour: str, style: str) -> None:
@@ -81,7 +96,8 @@ def isoflop_figure(
         if optimum.inside:
             _vertex(axes, optimum.params, optimum.loss, colour, (float(n.min()) / 2, float(n.max()) * 2))
     axes.set(xscale="log", xlabel="N: parameters without embedding", ylabel=ylabel)
-    axes.plot([], [], "D", color="white", markeredgecolor="black", label="vertex, interval")
+    axes.plot([], [], "D-", color="0.8", linewidth=BAR, solid_capstyle="butt", markerfacecolor="white",
+              markeredgecolor="black", markersize=DIAMOND, label="vertex, interval")  # fmt: skip
     axes.legend(frameon=False, fontsize=9)
     _open(axes)
     return figure
@@ -90,8 +106,8 @@ def isoflop_figure(
 def _vertex(axes: Axes, params: Estimate, loss: float, colour: str, ends: tuple[float, float]) -> None:
     """An interval without end stops at the ends of the picture."""
     if params.has_interval:
-        axes.hlines(loss, max(params.low, ends[0]), min(params.high, ends[1]), color=colour, linewidth=3, alpha=0.5)
-    axes.plot(params.value, loss, "D", color="white", markeredgecolor=colour, markersize=8, zorder=5)
+        axes.hlines(loss, max(params.low, ends[0]), min(params.high, ends[1]), color=colour, linewidth=BAR, alpha=0.35)
+    axes.plot(params.value, loss, "D", color="white", markeredgecolor=colour, markersize=DIAMOND, zorder=5)
 
 
 def exponents_figure(
@@ -112,7 +128,7 @@ def exponents_figure(
             for end, beyond, arrow in ((ends[0], a.low < ends[0], "<"), (ends[1], a.high > ends[1], ">")):
                 if beyond:
                     axes.plot(end, row, arrow, color=colour, clip_on=False)
-            text += f" ({a.low:.2g} to {a.high:.2g})"
+            text += f" ({a.low:.2f} to {a.high:.2f})"
         axes.plot(a.value, row, marker, color=colour, clip_on=False)
         axes.annotate(text, (1, row), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                       va="center", fontsize=9, color=colour, annotation_clip=False)  # fmt: skip
@@ -126,11 +142,11 @@ def exponents_figure(
 
 def contour_figure(
     law: ParametricLaw, params: Column, tokens: Column, loss: Column, budgets: Sequence[float], *,
-    unit: str = "nats per byte",
+    token: str = "byte",
 ) -> Figure:  # fmt: skip
     """The law over N and D, dark where the loss is low, and runs as dots in the colour of what was measured.
 
-    A dot that stands out is a run that the law misses. Budgets are C = 6ND [FLOP].
+    A dot that stands out is a run that the law misses. Budgets are C = 6ND [FLOP]. `token` says what a token is here.
     """
     n, d, y = (numbers(column) for column in (params, tokens, loss))
     figure = Figure(figsize=(7.5, 5.2), layout="constrained")
@@ -143,16 +159,17 @@ def contour_figure(
     levels = np.geomspace(min(field.min(), y.min()), max(field.max(), y.max()), 16)
     drawn = axes.contourf(grid_n, grid_d, field, levels, cmap="cividis")
     axes.contour(grid_n, grid_d, field, levels, colors="white", linewidths=0.4)
-    axes.scatter(n, d, c=drawn.to_rgba(y), edgecolors="white", s=64, linewidths=1.4, zorder=4)
+    halo = [withStroke(linewidth=4, foreground="white")]  # a dot may have the very colour below it
+    axes.scatter(n, d, c=drawn.to_rgba(y), edgecolors="black", s=100, linewidths=1, zorder=4, path_effects=halo)
     axes.plot(*zip(*best, strict=True), color="white", linewidth=2)
     lines = axes.contour(grid_n, grid_d, 6 * grid_n * grid_d, budgets, colors="white", linestyles="--", linewidths=1)
     axes.set(xscale="log", yscale="log", xlim=x_ends, ylim=y_ends)
     names = {budget: f"{power(budget)} FLOP" for budget in budgets}
     for name in axes.clabel(lines, fmt=names, fontsize=8, inline=False):  # needs the scales
         name.set(text=f"{name.get_text()}\n", va="bottom", rotation_mode="anchor")  # above the line, or dots hide it
-    axes.set(xlabel="N: parameters without embedding", ylabel="D: tokens")
+    axes.set(xlabel="N: parameters without embedding", ylabel=f"D: {token}s trained on")
     axes.set_title("solid: best N and D of each budget; dashed: budgets; dots: runs, as measured", fontsize=9)
-    figure.colorbar(drawn, label=f"loss [{unit}]", format="%.2f")
+    figure.colorbar(drawn, label=f"loss [nats per {token}]", format="%.2f")
     return figure
 
 

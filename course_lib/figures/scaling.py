@@ -190,9 +190,9 @@ def _draw_losses(picture: ScalingPicture, axes: Axes) -> None:
         face = tint if dot.used or dot.held else "white"
         axes.plot(dot.params, dot.loss, shape, color=tint, markerfacecolor=face, markersize=13 if dot.held else 6)
     for flops in picture.budgets:
-        last = max((dot for dot in picture.dots if dot.flops == flops), key=lambda dot: dot.params)
-        axes.annotate(f"{power(flops)} FLOP", (last.params, last.loss), (9, 0), textcoords="offset points",
-                      va="center", fontsize=9, color=picture.look(flops)[0])  # fmt: skip
+        tint, shape = picture.look(flops)
+        axes.plot([], [], shape, color=tint, label=f"{power(flops)} FLOP")
+    axes.legend(loc="lower left", frameon=False, fontsize=9)  # beside the curves, the forecast's line would cut names
     n, loss = picture.way.params, picture.way.loss
     if n is not None and loss is not None:
         axes.hlines(loss.value, *_within(n, picture.params_ends), color="0.6", linewidth=1)

@@ -124,11 +124,11 @@ def _dot(picture: ScalingPicture, dot: Dot, x: float, y: float) -> str:
 
 
 def _budget_names(picture: ScalingPicture, panel: Panel) -> list[str]:
-    """Right of the last run of each, or below it at the edge; a name that would lie on the one above it goes down."""
+    """Right of the last run of each, or further down at the edge; a name that would lie on the one above it goes down."""
     parts, free, edge = [], -math.inf, LEFT + PANEL - 66
     ends = [max((d for d in picture.dots if d.flops == c), key=lambda dot: dot.params) for c in picture.budgets]
     for dot in sorted(ends, key=lambda dot: -dot.loss):
-        x, y = panel.x(dot.params) + 14, panel.y(dot.loss) + 4
+        x, y = panel.x(dot.params) + 14, panel.y(dot.loss) + 11  # below the parabola, which rises there
         y = max(y + 18 * (x > edge), free)
         free = y + 14
         parts.append(f'<text x="{min(x, edge):.1f}" y="{y:.1f}" style="{HALO}">{power(dot.flops)} FLOP</text>')

@@ -365,7 +365,7 @@ for name, x, all_ in (("E", e, fit.E), ("a", a, fit.a)):
 # lie: a band from the upper left to the lower right for each budget. Everything outside that band is the law's claim,
 # not ours.
 
-# %% alt="Map of the fitted loss in nats per byte: N parameters across, D tokens upwards, both logarithmic. It falls from above 1.27 at the lower left to 0.63 at the upper right. Dashed diagonals are budgets, 1e12 to 1e14 FLOP; the first three carry five runs each. A solid line of best N and D crosses them, rising to the right, to N = 1.15 million at 1e14."
+# %% alt="Map of the fitted loss in nats per byte: N parameters across, D bytes of text upwards, both logarithmic. It falls from above 1.27 at the lower left to 0.63 at the upper right. Dashed diagonals are budgets, 1e12 to 1e14 FLOP; the first three carry five runs each. A solid line of best N and D crosses them, rising to the right, to N = 1.15 million at 1e14."
 from course_lib.figures.fits import contour_figure
 
 contour_figure(fit.law, runs.params, runs.tokens, runs.loss, budgets=[1e12, 3e12, 1e13, 1e14])
@@ -640,7 +640,7 @@ for (name, stages), colour, marker in zip(PORIAN_EXPONENTS.items(), ("#0072B2", 
 for name, place in (("OpenAI", 4.1), ("Chinchilla", 0.9)):
     a = TABLE_4[name].a.value
     axes.axhline(a, color="0.5", linestyle=":")
-    axes.text(place, a, f"{name} {a}", ha="right", va="bottom")
+    axes.annotate(f"{name} {a}", (place, a), (0, 4), textcoords="offset points", ha="right")
 axes.set(xticks=range(5), xticklabels=PORIAN_STAGES, ylabel="a: best N grows as C^a", ylim=(0.4, 0.95))
 axes.legend(frameon=False)
 plt.show()
@@ -744,12 +744,12 @@ for axes, name, place in zip(panels, ("learning_rate", "batch"), (2, 3), strict=
         axes.plot(ends, [getattr(deepseek_hyperparameters(c), name).value for c in ends], style, color="#0072B2")
     for point in points:
         axes.plot(point[1], point[place], "o" if "Deep" in point[0] else "s", color="#D55E00")
-        where = (8, 4 if place == 2 else -10)  # beside the line
-        axes.annotate(point[0], (point[1], point[place]), where, textcoords="offset points", fontsize=9)
+        where = dict(xytext=(-7, 0), textcoords="offset points", ha="right", va="top" if place == 2 else "bottom")
+        axes.annotate(point[0], (point[1], point[place]), fontsize=9, **where)  # on the side where no line is
     ours = [float(row["learning_rate"]) if place == 2 else LENGTH * int(row["batch_size"]) for row in runs.cells]
     axes.plot(runs.flops, ours, "^", color="#009E73", markersize=4)
-    axes.annotate("our runs", (3e13, max(ours) if place == 2 else min(ours)), color="#009E73", fontsize=9)
-    axes.set(xscale="log", yscale="log", xlabel="C [FLOP]", xlim=(2e11, 3e29))
+    axes.annotate("our runs", (3e13, min(ours)), color="#009E73", fontsize=9, va="top")
+    axes.set(xscale="log", yscale="log", xlabel="C [FLOP]", xlim=(2e11, 3e25), ymargin=0.1)
 panels[0].set(ylabel="learning rate")
 panels[1].set(ylabel="batch [tokens]")
 plt.show()
