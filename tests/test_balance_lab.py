@@ -232,6 +232,8 @@ def test_the_static_picture_shows_the_same() -> None:
     assert {"layer 2: load of its experts", "MaxVio", "loss [nats per byte]"} <= set(axes)
     shares = np.asarray(axes["layer 3: load of its experts"].collections[0].get_array())
     np.testing.assert_allclose(shares[:, 0], [2, 2, 0, 0])
+    assert axes["layer 3: load of its experts"].get_ylim() == (3.5, -0.5), "expert 0 is the middle of the first row"
+    assert [each.get_xlabel() for each in figure.axes] == ["", "step", "", "", "step"]
     lines = [np.asarray(line.get_ydata())[0] for line in axes["MaxVio"].lines[:2]]
     assert lines == [0, 1]
     empty = BalancePicture(layers=["layer 2"], experts=4, top_k=2, steps=5)

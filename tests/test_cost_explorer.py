@@ -141,8 +141,10 @@ def test_names_are_escaped() -> None:
 
 def test_the_tornado() -> None:
     result = between(1e3, 3e3)
-    (axes,) = tornado_figure([Swing("wide", 1e3, 3e3), Swing("narrow", 1.8e3, 2.2e3)], result, "GWh", 1e3).axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["wide", "narrow"]
+    (axes,) = tornado_figure([Swing("wide", 1e3, 3e3), Swing("pue", 1.8e3, 2.2e3)], result, "energy [GWh]", 1e3).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["wide", "building (PUE)"]
+    assert axes.get_xlabel() == "energy [GWh]"
     spans = [(bar.get_x(), bar.get_width()) for bar in axes.patches]  # type: ignore[attr-defined]
     assert spans == [pytest.approx((1, 2)), pytest.approx((1.8, 0.4))]
-    assert [cast(Annotation, text).get_text() for text in axes.texts] == ["1.00 to 3.00", "1.80 to 2.20"]
+    *ends, middle = [cast(Annotation, text).get_text() for text in axes.texts]
+    assert ends == ["1.00 to 3.00", "1.80 to 2.20"] and middle.startswith("2.00, every assumption")

@@ -1,6 +1,7 @@
 """Pipeline schedules against a timeline drawn by hand, and against the formulas of the report."""
 
 import pytest
+from matplotlib.colors import to_hex
 
 from course_lib.figures.engineering import pipeline_figure
 from course_lib.pipeline import (
@@ -128,3 +129,7 @@ def test_the_picture_has_a_bar_for_all_work() -> None:
         assert len(axes.patches) == sum(len(span.task) for span in spans)
         wait = idle(spans)[0]
         assert axes.get_title(loc="left") == f"{name}: done at {24 + wait:g}, each rank waits {wait:g}"
+        outlined = sum(to_hex(bar.get_edgecolor()) == "#000000" for bar in axes.patches)
+        assert outlined == (len(axes.patches) // 2 if name == "DualPipe" else 0), "half comes in at the last rank"
+    (legend,) = figure.legends
+    assert legend.get_texts()[-1].get_text().startswith("outlined: came in at the last rank")

@@ -156,11 +156,12 @@ def _heatmaps(picture: BalancePicture) -> list[str]:
     x = LOADS + PANEL / picture.steps * picture.edges(len(classes))
     for layer, name in enumerate(picture.layers):
         top, row = BODY / len(picture.layers) * layer + 18, height / picture.experts
+        first, last = (middle + 4 for middle in (top + row / 2, top + height - row / 2))  # px: where names stand
         parts += [
             f'<text x="{LOADS}" y="{top - 5:.0f}" font-weight="bold">{escape(name)}: load of its experts</text>',
             f'<rect x="{LOADS}" y="{top:.1f}" width="{PANEL}" height="{height:.1f}" fill="none" stroke="#888"/>',
-            f'<text x="{LOADS - 6}" y="{top + 10:.1f}" text-anchor="end">expert 0</text>',
-            f'<text x="{LOADS - 6}" y="{top + height:.1f}" text-anchor="end">{picture.experts - 1}</text>',
+            f'<text x="{LOADS - 6}" y="{first:.1f}" text-anchor="end">expert 0</text>',
+            f'<text x="{LOADS - 6}" y="{last:.1f}" text-anchor="end">{picture.experts - 1}</text>',
         ]
         paths = {colour: "" for colour in CLASSES}
         for expert, cells in enumerate(classes[:, layer].T):
@@ -230,8 +231,10 @@ def balance_figure(picture: BalancePicture) -> Figure:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(1.15, 1)))
     _draw_loads(picture, list(np.atleast_1d(left.subplots(len(picture.layers), 1, sharex=True))))
-    for axes, chart in zip(right.subplots(3, 1, sharex=True), charts(picture), strict=True):
+    panels = right.subplots(3, 1, sharex=True)
+    for axes, chart in zip(panels, charts(picture), strict=True):
         _draw_chart(picture, chart, axes)
+    panels[-1].set_xlabel("step")
     return figure
 
 
@@ -240,10 +243,11 @@ def _draw_loads(picture: BalancePicture, panels: list[Axes]) -> None:
     for layer, (axes, name) in enumerate(zip(panels, picture.layers, strict=True)):
         axes.set_title(f"{name}: load of its experts", loc="left", fontsize=11)
         axes.set(ylabel="expert", xlim=(0, picture.steps))
-        axes.set_ylim(picture.experts, 0)
+        axes.set_ylim(picture.experts - 0.5, -0.5)
+        axes.locator_params(axis="y", integer=True)
         if picture.loss:
             shares = picture.shares[:, layer].T
-            rows = np.arange(picture.experts + 1)
+            rows = np.arange(picture.experts + 1) - 0.5  # ticks stand at the middle of rows
             axes.pcolormesh(picture.edges(shares.shape[1]), rows, shares, cmap=colours, norm=norm)
     panels[-1].set_xlabel("step")
     swatches = [panels[0].plot([], [], "s", color=colour, markeredgecolor="0.5")[0] for colour in CLASSES]

@@ -12,6 +12,12 @@ from course_lib.quantity import Estimate
 
 # colours that the colour-blind tell apart (Okabe and Ito); every bar also has its words
 RENT, ENERGY, ONE = "#0072B2", "#E69F00", "#56B4E9"
+NAMES = {  # of the assumptions, by the name that functions have for them
+    "mfu": "MFU, guessed",
+    "watts": "draw of the GPU",
+    "host": "rest of the machine",
+    "pue": "building (PUE)",
+}
 HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:5px"  # keeps lines off the letters
 LEFT, RIGHT, WIDTH, ROW, HEAD = (
     180,
@@ -145,20 +151,25 @@ def cost_figure(picture: CostPicture) -> Figure:
     return figure
 
 
-def tornado_figure(swings: Sequence[Swing], result: Estimate, unit: str, scale: float = 1.0) -> Figure:
+def tornado_figure(swings: Sequence[Swing], result: Estimate, label: str, scale: float = 1.0) -> Figure:
     """Which assumption matters most: the result as each goes from end to end, the widest on top.
 
-    `scale`: units of the result in one of `unit`, which the axis has.
+    `label`: what the axis shows, and in which unit. `scale`: units of the result in one of the axis.
     """
-    figure = Figure(figsize=(9, 0.9 + 0.42 * len(swings)), layout="constrained")
+    figure = Figure(figsize=(9, 1.1 + 0.42 * len(swings)), layout="constrained")
     axes = figure.subplots()
     for row, swing in enumerate(swings):
         axes.barh([row], [swing.width / scale], left=swing.low / scale, color=ONE)
-        label = f"{swing.low / scale:.2f} to {swing.high / scale:.2f}"
-        axes.annotate(label, (swing.high / scale, row), (5, 0), textcoords="offset points", va="center")
-    axes.axvline(result.value / scale, color="black", linewidth=1)
-    axes.set_yticks(range(len(swings)), [swing.name for swing in swings])
-    axes.set(xlim=(0, 1.25 * max(swing.high for swing in swings) / scale), xlabel=unit)
+        ends = f"{swing.low / scale:.2f} to {swing.high / scale:.2f}"
+        axes.annotate(ends, (swing.high / scale, row), (5, 0), textcoords="offset points", va="center")
+    middle = result.value / scale
+    axes.axvline(middle, color="black", linewidth=1)
+    axes.annotate(
+        f"{middle:.2f}, every assumption in its middle", (middle, 1), (0, 3),
+        xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha="center", annotation_clip=False,
+    )  # fmt: skip
+    axes.set_yticks(range(len(swings)), [NAMES.get(swing.name, swing.name) for swing in swings])
+    axes.set(xlim=(0, 1.25 * max(swing.high for swing in swings) / scale), xlabel=label)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -11,6 +11,7 @@ from course_lib.pipeline import Span, idle
 
 # Okabe and Ito; a backward is orange, its two halves are lighter
 WORK = {"F": "#0072B2", "B": "#D55E00", "I": "#E69F00", "W": "#F0E442"}
+OUTLINE = "black"  # of work that goes in DualPipe's second direction
 WORDS = {"F": "forward", "B": "backward", "I": "backward, input only", "W": "backward, weights only"}
 LINES = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
 
@@ -51,10 +52,11 @@ def pipeline_figure(schedules: Mapping[str, Sequence[Span]]) -> Figure:
         _gantt(axes, name, spans)
         axes.set_xlim(0, last * 1.002)
     panels[-1].set_xlabel("time, in forwards of one micro-batch")
+    kinds = [Patch(facecolor=WORK[kind], label=WORDS[kind]) for kind in WORK]
+    other_end = Patch(facecolor="white", edgecolor=OUTLINE, label="outlined: came in at the last rank (DualPipe)")
     figure.legend(
-        [Patch(facecolor=WORK[kind], edgecolor="0.4") for kind in WORK], list(WORDS.values()),
-        loc="outside lower center", ncols=len(WORK), frameon=False, fontsize=8,
-    )  # fmt: skip
+        handles=[*kinds, other_end], loc="outside lower center", ncols=len(kinds) + 1, frameon=False, fontsize=8
+    )
     return figure
 
 
@@ -64,7 +66,8 @@ def _gantt(axes: Axes, name: str, spans: Sequence[Span]) -> None:
         for row, part in enumerate(span.task):
             axes.barh(
                 span.rank - 0.42 + (row + 0.5) * height, span.end - span.start, height, left=span.start,
-                color=WORK[part.kind], edgecolor="0.3" if part.direction else "white", linewidth=0.5,
+                color=WORK[part.kind], edgecolor=OUTLINE if part.direction else "white", linewidth=0.6,
+                zorder=2 if part.direction else 1,  # else white edges of its neighbours hide the outline
             )  # fmt: skip
     waiting, ranks, end = idle(spans), 1 + max(span.rank for span in spans), max(span.end for span in spans)
     axes.axvline(end, color="0.4", linewidth=0.8, linestyle=":")

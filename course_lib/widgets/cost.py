@@ -9,13 +9,12 @@ from course_lib import cost
 from course_lib.accounting import training_flops
 from course_lib.config import published
 from course_lib.cost_data import GRIDS, HOST, PUE, RUNS, WATTS, Run
-from course_lib.figures.cost import CostPicture, cost_svg
+from course_lib.figures.cost import NAMES, CostPicture, cost_svg
 from course_lib.quantity import Estimate
 from course_lib.widgets.controls import choice, in_a_row, named
 
 WIDE, LONG = {"description_width": "170px"}, {"width": "460px"}
 MOST_HOURS = 3.0  # times those that were published
-NAMES = {"watts": "draw of the GPU", "host": "rest of the machine", "pue": "building (PUE)"}
 
 
 class CostExplorer(widgets.VBox):

@@ -204,9 +204,11 @@ print("normalised", (normalised.mean(0) < 0).sum().item(), "of", n_experts)
 # %% [markdown]
 # **Look at** the signs. Descent goes against the gradient. Without the normalisation a loss on sigmoids lowers every
 # expert that was chosen at all, the busy ones more, and raises nobody. With it, experts above a weighted mean of the loads
-# go down and those below it go up.
+# go down and those below it go up. (The push on an affinity is minus the gradient, here its mean over the tokens, in units
+# of $\alpha / T$. Mind the axes: the right one spans about a quarter of the one beside it, since V3's gradient is divided by
+# the sum of a token's affinities, which is about 4 here.)
 
-# %% alt="Three bar charts by expert, 0 to 7. Load in fair shares: from 0 for experts 0 and 1 up to 3.0 for expert 7; the first five are below 1. Push on affinities, not normalised: 0 where the load is 0, else down, to -3. Normalised as in V3: upwards for experts 0 to 4, downwards for 5 to 7."
+# %% alt="Three bar charts by expert, 0 to 7. Load in fair shares: from 0 for experts 0 and 1 up to 3.0 for expert 7; the first five are below 1. Push on affinities in alpha / T, not normalised: 0 where the load is 0, else down, to -3. Normalised as in V3: upwards for experts 0 to 4, at most +0.4, downwards for 5 to 7, at most -0.4."
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.4), layout="constrained", sharex=True)
 left.bar(range(n_experts), f, color=["#6baed6" if value < 1 else "#f16913" for value in f])
 left.axhline(1, color="black", linestyle="--", linewidth=0.8)
@@ -215,7 +217,7 @@ for axes, gradient, name in ((middle, not_normalised, "not normalised"), (right,
     push = -gradient.mean(0) * n_tokens / alpha
     axes.bar(range(n_experts), push, color=["#0072B2" if value > 0 else "#D55E00" for value in push])
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set(title=f"push on affinities, {name}", xlabel="expert")
+    axes.set(title=f"push, {name} [$\\alpha / T$]", xlabel="expert")
 plt.show()
 
 # %% [markdown]
@@ -416,20 +418,21 @@ for strategy in strategies:
 print("seeds:", *sorted({int(row["seed"]) for row in rows}))
 
 # %% [markdown]
-# **Look at** the two panels. Each line is the mean over the seeds, each band goes from the lowest seed to the highest. On
-# the left, MaxVio in training on a logarithmic axis; on the right, the loss, as a difference from the mean of the four with that seed,
-# since the curves themselves lie on top of one another.
+# **Look at** the two panels. Each line is the mean over the seeds, each bar goes from the lowest seed to the highest (bars
+# of different lines stand at different steps, so that none hides another). On the left, MaxVio in training on a logarithmic
+# axis; on the right, the loss, as a difference from the mean of the four with that seed, since the curves themselves lie on
+# top of one another. Which bars overlap, and which do not?
 
-# %% alt="Lines over 800 steps, means of six seeds with bands from lowest to highest. Left, batch MaxVio, logarithmic: without balance from 5.3 only down to 3.6; with the loss to 0.25; with bias or both to 0.19, sooner. Right, loss less the mean of all four, in nats per byte: at the end none is highest, +0.007, bias lowest, -0.006; the bands overlap widely."
+# %% alt="Lines over 800 steps, means of six seeds, with bars from lowest to highest at some steps. Left, batch MaxVio, logarithmic: without balance from 5.3 only down to 3.6; with the loss to 0.25; with bias or both to 0.19, sooner. Right, loss less the mean of all four, in nats per byte: at the end none is highest, +0.007, bias lowest, -0.006; the bars overlap widely."
 colours = dict(zip(strategies, ("#000000", "#E69F00", "#0072B2", "#009E73"), strict=False))
 mean_of_all = torch.stack([column(strategy, "loss_curve") for strategy in strategies]).mean(0)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
-for strategy, colour in colours.items():
+for first, (strategy, colour) in enumerate(colours.items(), 4):
     losses = column(strategy, "loss_curve") - mean_of_all
     for axes, curves in ((left, column(strategy, "max_violation_curve")), (right, losses)):
-        steps = 20 * torch.arange(1, curves.shape[1] + 1) - 10  # a point of the log is a mean over 20 steps
-        axes.plot(steps, curves.mean(0), color=colour, label=strategy)
-        axes.fill_between(steps, curves.amin(0), curves.amax(0), color=colour, alpha=0.15, linewidth=0)
+        steps, mean = 20 * torch.arange(1, curves.shape[1] + 1) - 10, curves.mean(0)  # a point: mean over 20 steps
+        ends = torch.stack([mean - curves.amin(0), curves.amax(0) - mean])
+        axes.errorbar(steps, mean, ends, errorevery=(first, 8), color=colour, label=strategy, capsize=2)
 left.set(title="batch MaxVio, mean over layers", xlabel="step", yscale="log")
 left.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"], minor=False)
 left.minorticks_off()

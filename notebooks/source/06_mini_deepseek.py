@@ -386,9 +386,10 @@ for name in without:
     print(f"{name:20}{mean:+.4f}  [{mean - half:+.4f}, {mean + half:+.4f}]  {verdict}")
 
 # %% [markdown]
-# **Look at** each bar and the line at 0. A dot is one seed: how much higher the loss is without the part. The bar is
-# the interval of the mean. If it crosses the line, these runs cannot tell whether the part matters for the loss. On the
-# right, the same difference while they trained, mean over the seeds: below 0, the model without the part is ahead.
+# **Look at** each bar and the line at 0. A dot is one seed: how much higher the loss is without the part. (Each seed
+# has a height of its own, so that no dot hides another.) The bar is the interval of the mean. If it crosses the line,
+# these runs cannot tell whether the part matters for the loss. On the right, the same difference while they trained,
+# mean over the seeds: below 0, the model without the part is ahead.
 
 
 # %%
@@ -401,8 +402,9 @@ def curves(name):
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained", width_ratios=(1, 1.15))
 for place, (name, colour) in enumerate(zip(without, ("#0072B2", "#009E73", "#D55E00"), strict=True)):
     difference, mean, half = result[name]
-    left.errorbar(mean, place, xerr=half, fmt="|", color=colour, elinewidth=7, alpha=0.35, markersize=22)
-    left.plot(difference, [place] * len(difference), "o", color=colour, markersize=5)
+    left.errorbar(mean, place, xerr=half, fmt="|", color=colour, elinewidth=24, alpha=0.35, markersize=34)
+    heights = [place + 0.13 * (seed - (len(difference) - 1) / 2) for seed in range(len(difference))]
+    left.plot(difference, heights, "o", color=colour, markersize=4)
     gap = (curves(name) - curves("whole")).mean(0)[5:]  # the first hundred steps differ most, and teach least
     right.plot(range(110, 110 + 20 * len(gap), 20), gap, color=colour, label=name)
 left.set(yticks=range(3), yticklabels=without, ylim=(2.6, -0.6), title="validation loss, less the whole model's")
@@ -536,21 +538,19 @@ for key in sorted(names, key=record.get):
 # would do better. Still, a loss *is* a compressed size: with an arithmetic coder, the model would need so many nats a
 # character, where a plain byte takes $\ln 256 = 5.55$.
 #
-# **Look at** its training: the loss in blue, and MaxVio in orange, which the balance bias keeps low.
+# **Look at** its training: on the left the loss in nats per byte, which in these plays is a character; on the right MaxVio,
+# which the balance bias keeps low.
 
-# %% alt="Two lines over 4,000 steps. Training loss in nats, left axis from 1 to 4: falls fast from 3.94, passes below the dashed 1.52, which is the loss on the last tenth at the end, after some 1,200 steps, and ends at 1.27. Batch MaxVio, right axis: falls from 3.0 to below 0.3 in 500 steps and ends at 0.13."
+# %% alt="Two panels over 4,000 steps. Left, training loss in nats per byte: falls fast from 3.94, passes below the dashed 1.52, which is the loss on the last tenth at the end, after some 1,200 steps, and ends at 1.27. Right, batch MaxVio: falls from 3.0 to below 0.3 in 500 steps and ends at 0.13."
 log = boxed.log()
-figure, axes = plt.subplots(figsize=(8, 2.6), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.6), layout="constrained")
 steps = [row["step"] for row in log]
-axes.plot(steps, [row["loss"] for row in log], color="#0072B2")
-axes.set(xlabel="step", ylabel="training loss [nats]", ylim=(1, 4))
-axes.yaxis.label.set_color("#0072B2")
-axes.axhline(record["nats_per_character"], color="0.5", linestyle="--", linewidth=1)
-axes.annotate("last tenth, at the end", (steps[-1], record["nats_per_character"]), ha="right", va="bottom")
-twin = axes.twinx()
-twin.plot(steps, [row["max_violation"] for row in log], color="#D55E00", linewidth=1, alpha=0.7)
-twin.set(ylim=(0, 4))
-twin.set_ylabel("batch MaxVio", color="#D55E00")
+left.plot(steps, [row["loss"] for row in log], color="#0072B2")
+left.set(title="training loss [nats per byte]", xlabel="step", ylim=(0, 4.1))
+left.axhline(record["nats_per_character"], color="0.5", linestyle="--", linewidth=1)
+left.annotate("last tenth, at the end", (steps[-1], record["nats_per_character"]), ha="right", va="bottom")
+right.plot(steps, [row["max_violation"] for row in log], color="#D55E00")
+right.set(title="batch MaxVio", xlabel="step", ylim=(0, None))
 plt.show()
 
 # %% [markdown]

@@ -229,7 +229,7 @@ print(f"a GPU with its share of the machine: {low:.0f} to {high:.0f} W")
 # TFLOP/s (arXiv:2104.10350, table 4), Llama's up to 43%. **Look at** the top bar, and at what publishing one line of a
 # table is worth.
 
-# %% alt="Horizontal bars around a middle of about 3.5 GWh: how far the energy of V3's training moves when one assumption goes from end to end. A guessed MFU: 2.58 to 5.64. Watts of the GPU: 3.06 to 4.02. PUE, the building: 3.24 to 3.83. Host, the rest of the machine: 3.40 to 3.68."
+# %% alt="Horizontal bars around a line at 3.54 GWh, where every assumption is in its middle: how far the energy of V3's training moves when one assumption goes from end to end. A guessed MFU: 2.58 to 5.64. Draw of the GPU: 3.06 to 4.02. Building (PUE): 3.24 to 3.83. Rest of the machine: 3.40 to 3.68."
 from course_lib.cost import between, gpu_hours, swings
 from course_lib.figures.cost import tornado_figure
 
@@ -239,7 +239,7 @@ def guessed(mfu, **power):
 
 
 guesses = {"mfu": between(24.6 / 125, 0.43), **assumed}
-tornado_figure(swings(guessed, guesses), guessed(**guesses), "GWh", scale=1e3)
+tornado_figure(swings(guessed, guesses), guessed(**guesses), "energy of V3's training [GWh]", scale=1e3)
 
 # %% [markdown]
 # ### The explorer
@@ -567,7 +567,8 @@ for k in (128, 512, 1024, 4096):
 #
 # Each schedule is a list of tasks for every rank. `simulate` starts a task when its rank is free and what it needs is
 # done. **Look at** the white, which is waiting, and at what ZB1P and DualPipe put where 1F1B has it: yellow work, that
-# nobody awaits. (Where a row is cut in two, a forward and a backward run at once.)
+# nobody awaits. (Where a row is cut in two, a forward and a backward run at once. A dark outline marks micro-batches
+# that DualPipe sends in at the last rank; those without one came in at rank 0, as all do in the other two.)
 
 # %% alt="Three schedules as rows of work for 8 ranks; time in forwards of one micro-batch. 1F1B, white gaps at the beginning and the end: done at 81, each rank waits 21. ZB1P, end filled with backwards for weights only: done at 67, waits 7. DualPipe, begun from both ends, in the middle a forward and a backward at once: done at 66, waits 6."
 from course_lib.figures.engineering import pipeline_figure
