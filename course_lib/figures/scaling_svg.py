@@ -124,7 +124,7 @@ def _dot(picture: ScalingPicture, dot: Dot, x: float, y: float) -> str:
 
 
 def _budget_names(picture: ScalingPicture, panel: Panel) -> list[str]:
-    """Right of the last run of each, or further down at the edge; a name that would lie on the one above it goes down."""
+    """Right of the last run of each, lower at the edge; a name that would lie on the one above it goes down."""
     parts, free, edge = [], -math.inf, LEFT + PANEL - 66
     ends = [max((d for d in picture.dots if d.flops == c), key=lambda dot: dot.params) for c in picture.budgets]
     for dot in sorted(ends, key=lambda dot: -dot.loss):
