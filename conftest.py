@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pkgutil
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,11 @@ from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401  (the hook looks it up by name)
 
-# Before the first import of course_lib. Typer has its own types, config answers wrong ones with tested messages, the
-# grammar makes millions of small calls, and so do the exercises, whose annotations name no shapes.
-UNTYPED = {"__main__", "config", "config_json", "config_rules", "exercises", "grammar", "stories", "speculative"}
-MODULES = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "course_lib")])}
-install_import_hook(
-    [f"course_lib.{name}" for name in sorted(MODULES - UNTYPED)],
-    "tests.typecheck.checked",
-)
+# Before the first import of course_lib: its modules that name shapes, but for one that makes thousands of small calls.
+COURSE = Path(__file__).parent / "course_lib"
+SHAPED = {path for path in COURSE.rglob("*.py") if "jaxtyping" in path.read_text(encoding="utf-8")}
+NAMES = [".".join(path.relative_to(COURSE.parent).with_suffix("").parts) for path in sorted(SHAPED)]
+install_import_hook([name for name in NAMES if name != "course_lib.speculative"], "tests.typecheck.checked")
 
 torch.set_num_threads(1)  # the tensors of tests are tiny, and other processes of the tests want the other cores
 

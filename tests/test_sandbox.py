@@ -116,7 +116,7 @@ def hold():
 def rest():
     time.sleep(0.3)
 """
-    with Sandbox(LIMITS) as box:
+    with Sandbox(LIMITS, warm=False) as box:
         session = ready(box.open([(0, cell)]))
         spent = {name: watched(session, name) for name in ("rest", "burn", "hold", "rest")}
         session.close()
