@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,6 +48,12 @@ class Experiment:
     shows: tuple[str, ...]  # the columns to compare
 
 
+@cache
+def _stories() -> corpus.Corpus:
+    """Written once in each process: it takes seconds, and every run of a sweep wants the same."""
+    return corpus.load("stories")
+
+
 def balance_runs(seeds: list[int], steps: int = 800) -> list[Row]:
     return [
         {"strategy": name, **settings, "steps": steps, "seed": seed}
@@ -59,7 +66,7 @@ def train_balance(strategy: str, sequence_alpha: float, bias_speed: float, steps
     """The mini model on stories; losses in nats per byte, MaxVio as mean over layers."""
     torch.manual_seed(seed)
     recipe = Recipe(steps=steps, learning_rate=5e-3, sequence_alpha=sequence_alpha, bias_speed=bias_speed, seed=seed)
-    training = Training(MiniDeepSeek(mini()), corpus.load("stories"), recipe)
+    training = Training(MiniDeepSeek(mini()), _stories(), recipe)
     for _ in training.run():
         pass
     evaluation, history = training.evaluate(sequences=256), training.history
@@ -82,7 +89,7 @@ def train_ablation(model: str, steps: int, seed: int) -> Row:
     config = mini(**MODELS[model])
     speed = 0.01 if config.moe_layers else 0.0
     recipe = Recipe(steps=steps, learning_rate=5e-3, bias_speed=speed, seed=seed)
-    training = Training(MiniDeepSeek(config), corpus.load("stories"), recipe)
+    training = Training(MiniDeepSeek(config), _stories(), recipe)
     for _ in training.run():
         pass
     counts = parameters(config)
