@@ -12,6 +12,8 @@ from typing import Any
 
 from distributed import Client
 
+ROOT = Path(__file__).parents[1]
+
 
 def patiently(ready: Callable[[], Any], seconds: float = 120) -> None:
     """Waits; this long only where something is broken, or the machine is very busy."""
@@ -28,8 +30,7 @@ def two_workers(folder: Path) -> Iterator[str]:
     file = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     host = ["--host", "127.0.0.1", "--no-dashboard"]
-    places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    quiet: Any = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": places}, "stderr": subprocess.DEVNULL}
+    quiet: Any = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stderr": subprocess.DEVNULL}
     started = [subprocess.Popen([*dask, "scheduler", *host, "--port", "0", "--scheduler-file", str(file)], **quiet)]
     try:
         patiently(lambda: file.exists() and file.read_text().endswith("}"))

@@ -1,9 +1,7 @@
-"""A class, graded for real from the command line: killed, stopped, twice at once, on a cluster, without a sandbox."""
+"""A class, graded for real from the command line: killed, stopped, twice at once, without a sandbox."""
 
-import csv
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,38 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
 from rich.console import Console
-from typer.testing import CliRunner
 
 from course_grader import command, grading, judge, processes
-from course_grader.__main__ import app
 from course_grader.sandbox import best_kind
-from tests.dask_cluster import patiently, two_workers
-from tests.hostile import HONEST
+from tests.dask_cluster import patiently
+from tests.small_class import alive, arguments, check_everybody, eight_students, here, records
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
-sandboxed = pytest.mark.usefixtures("bubblewrap")
-SLOWLY = "import time\ntime.sleep(0.8)"  # so that there is a middle to be stopped in
 
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
-    """Eight students who earn 5 points each."""
-    cells = [{"cell_type": "code", "source": source} for source in [SLOWLY, *HONEST.values()]]
-    (tmp_path / "in").mkdir()
-    for number in range(8):
-        (tmp_path / "in" / f"student{number}.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
-    return tmp_path
-
-
-def arguments(folder: Path, *further: str) -> list[str]:
-    return ["grade", str(folder / "in"), "--assignment", "hw1_mla", "--out", str(folder / "out"), *further]
-
-
-def here(folder: Path, *further: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments(folder, *further), env={"COLUMNS": "400"})
-    return result.exit_code, " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+    return eight_students(tmp_path)
 
 
 def started(folder: Path, *further: str) -> "subprocess.Popen[str]":
@@ -56,28 +35,7 @@ def started(folder: Path, *further: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def records(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in (folder / "out/hw1_mla/records").glob("*.json")}
-
-
-def alive(process: int) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def check_everybody(folder: Path) -> None:
-    """Each was marked, once, and got what is due, wherever one looks."""
-    found = [json.loads(text) for text in records(folder).values()]
-    assert sorted(each["student"] for each in found) == sorted(f"student{number}" for number in range(8))
-    assert {each["attempt"] for each in found} == {1}
-    with (folder / "out/hw1_mla/grades.csv").open() as file:
-        assert [row["points"] for row in csv.DictReader(file)] == ["5"] * 8
-    assert len(list((folder / "out/hw1_mla/feedback").glob("*.html"))) == 8
-
-
-@sandboxed
+@pytest.mark.usefixtures("bubblewrap")
 def test_a_run_that_is_killed_and_one_that_is_stopped_go_on(few: Path) -> None:
     with started(few) as first:
         patiently(lambda: len(records(few)) >= 1)
@@ -101,29 +59,6 @@ def test_a_run_that_is_killed_and_one_that_is_stopped_go_on(few: Path) -> None:
     assert code == 0 and "8 notebooks: 5.00 of 20 points on average" in said
     check_everybody(few)
     assert {path: path.read_bytes() for path in kept} == kept, "nobody was marked again"
-
-
-@sandboxed
-def test_on_a_cluster_that_loses_a_worker_everybody_is_marked(
-    few: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    def kill_one(address: str) -> None:
-        patiently(lambda: len(records(few)) >= 2)
-        with Client(address) as client:
-            workers: Any = client.run(os.getpid)
-        families.extend(map(processes.tree, workers.values()))
-        os.kill(families[0][0], signal.SIGKILL)
-
-    families: list[list[int]] = []
-    with two_workers(tmp_path_factory.mktemp("dask")) as address:
-        killer = threading.Thread(target=kill_one, args=[address])
-        killer.start()
-        code, said = here(few, "--cluster", address)
-        killer.join()
-        assert code == 0 and f"sandbox: {best_kind()} (8)" in said
-        check_everybody(few)
-        assert len(families) == 2 and all(len(family) > 1 for family in families), "a sandbox in each worker"
-        patiently(lambda: not any(map(alive, families[0])), seconds=20)
 
 
 def at_once(number: int, task: Callable[[], Any]) -> list[Any]:

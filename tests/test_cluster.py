@@ -1,25 +1,26 @@
-"""Sweeps on Dask: a real scheduler and two worker processes, of which one is killed; and what a cluster can lack."""
+"""Sweeps and grading on Dask: a real scheduler and two workers, of which one is killed; and what a cluster can lack."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections import Counter
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import LocalCluster, get_worker
+from distributed import Client, LocalCluster, get_worker
 from typer.testing import CliRunner
 
+from course_grader import processes
+from course_grader.sandbox import best_kind
 from course_lib import sweep as sweeps
 from course_lib.__main__ import app
 from course_lib.sweep import Row, read, sweep
-from tests.dask_cluster import patiently, two_workers
-
-NUMBERS = range(8)
+from tests.cluster_runs import NUMBERS, begun, die_once, fail_at_5, note, refuse, runs_in
+from tests.dask_cluster import ROOT, patiently, two_workers
+from tests.small_class import alive, check_everybody, eight_students, here, records
 
 
 @pytest.fixture(scope="module")
@@ -28,48 +29,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield scheduler
 
 
-def begun(folder: str) -> Counter[int]:
-    """How often each run was begun; each writes a line as it starts."""
-    file = Path(folder) / "begun"
-    return Counter(int(line) for line in file.read_text().split()) if file.exists() else Counter()
-
-
-def note(folder: str, number: int) -> Row:
-    with (Path(folder) / "begun").open("a") as file:
-        file.write(f"{number}\n")
-    time.sleep(0.1)
-    return {"square": number**2, "process": os.getpid()}
-
-
-def die_once(folder: str, number: int) -> Row:
-    """Runs 0 and 1 wait for each other. Then the worker is killed in the middle of run 3, once, as a machine dies."""
-    row = note(folder, number)
-    if number < 2:
-        patiently(lambda: begun(folder)[0] and begun(folder)[1])
-    if number == 3 and begun(folder)[3] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return row
-
-
-def fail_at_5(folder: str, number: int) -> Row:
-    if number == 5:
-        raise RuntimeError("out of memory")
-    return note(folder, number)
-
-
-def refuse(folder: str, number: int) -> Row:
-    raise AssertionError("this run was done before")
-
-
-def runs_in(folder: Path) -> list[Row]:
-    return [{"folder": str(folder), "number": number} for number in NUMBERS]
-
-
 SWEEP = """
 import sys
 from pathlib import Path
 from course_lib.sweep import sweep
-from test_cluster import note, runs_in
+from tests.cluster_runs import note, runs_in
 folder = Path(sys.argv[1])
 sweep(runs_in(folder), note, folder / "log.csv", cluster=sys.argv[2])
 """
@@ -77,7 +41,7 @@ sweep(runs_in(folder), note, folder / "log.csv", cluster=sys.argv[2])
 
 def test_a_killed_sweep_goes_on(address: str, tmp_path: Path) -> None:
     log, command = tmp_path / "log.csv", [sys.executable, "-c", SWEEP, str(tmp_path), address]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     patiently(lambda: len(read(log)) >= 2)
     process.kill()
@@ -113,6 +77,26 @@ def test_a_killed_worker_loses_nothing(address: str, tmp_path: Path) -> None:
     assert sorted((int(row["number"]), int(row["square"])) for row in rows) == [(n, n**2) for n in NUMBERS]
     assert begun(str(tmp_path))[3] == 2
     assert sweep(runs_in(tmp_path), refuse, log, cluster="tcp://127.0.0.1:9") == rows, "nothing left, none needed"
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_a_class_is_marked_whole_though_a_worker_is_lost(address: str, tmp_path: Path) -> None:
+    def kill_one(address: str) -> None:
+        patiently(lambda: len(records(few)) >= 2)
+        with Client(address) as client:
+            workers: Any = client.run(os.getpid)
+        families.extend(map(processes.tree, workers.values()))
+        os.kill(families[0][0], signal.SIGKILL)
+
+    few, families = eight_students(tmp_path), list[list[int]]()
+    killer = threading.Thread(target=kill_one, args=[address])
+    killer.start()
+    code, said = here(few, "--cluster", address)
+    killer.join()
+    assert code == 0 and f"sandbox: {best_kind()} (8)" in said
+    check_everybody(few)
+    assert len(families) == 2 and all(len(family) > 1 for family in families), "a sandbox in each worker"
+    patiently(lambda: not any(map(alive, families[0])), seconds=20)
 
 
 # What a cluster can lack ---------------------------------------------------------------------------------------------

@@ -1,27 +1,28 @@
 """Values as bytes, between the judge and a worker that nobody vetted. No pickle: what arrives is read, never run.
 
-A frame is two lengths, a JSON header, and the bytes of all arrays in it.
+A frame is two lengths, a JSON header, and the bytes of all arrays in it. PyTorch is imported by the first tensor:
+a worker on trial gets none, and is ready in a third of the time.
 """
 
 import math
 import struct
+import sys
 from fractions import Fraction
 from json import dumps, loads  # by name, so that a notebook that patches json breaks only itself
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LENGTHS = struct.Struct("<II")
 MOST_HEADER, MOST_BYTES, MOST_VALUES, DEEPEST = 1 << 20, 64 << 20, 10_000, 6
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
-        torch.uint64, torch.uint32, torch.uint16, torch.uint8, torch.bool, torch.complex64, torch.complex128,
-    )
-}  # fmt: skip
-ARRAYS = [name for name in DTYPES if name != "bfloat16"]
+ARRAYS = (
+    "float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
+    "complex64", "complex128",
+)  # fmt: skip
+TENSORS = (*ARRAYS, "bfloat16")
 
 
 class GarbledError(ValueError):
@@ -37,6 +38,10 @@ class Other:
 
 class Channel(Protocol):
     def sendall(self, data: bytes, /) -> None: ...
+
+
+def is_tensor(value: Any) -> "TypeGuard[Tensor]":
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
 
 
 def send(channel: Channel, message: dict[str, Any]) -> None:
@@ -77,7 +82,7 @@ def _packed(value: Any, blobs: list[bytes]) -> Any:
         return {"float": float.hex(value)}
     if isinstance(value, Fraction):
         return {"float": float.hex(float(value))}
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         return _packed_tensor(value, blobs)
     if isinstance(value, np.ndarray | np.generic):
         return _packed_array(np.asarray(value), blobs)
@@ -88,12 +93,19 @@ def _packed(value: Any, blobs: list[bytes]) -> Any:
     return {"other": type(value).__name__[:80]}
 
 
-def _packed_tensor(value: torch.Tensor, blobs: list[bytes]) -> Any:
+def bytes_of(tensor: "Tensor") -> np.ndarray:
+    import torch
+
+    return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _packed_tensor(value: "Tensor", blobs: list[bytes]) -> Any:
+    import torch
+
     if value.is_meta or value.layout != torch.strided or value.is_nested or value.is_quantized:
         return {"other": "tensor without plain numbers"}
-    plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    blobs.append(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return {"tensor": str(plain.dtype).removeprefix("torch."), "shape": list(plain.shape), "bytes": len(blobs[-1])}
+    blobs.append(bytes_of(value).tobytes())
+    return {"tensor": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "bytes": len(blobs[-1])}
 
 
 def _packed_array(value: np.ndarray, blobs: list[bytes]) -> Any:
@@ -127,20 +139,21 @@ class _Reader:
             return parts if kind == "list" else tuple(parts)
         if kind == "dict":
             return {str(key): self.value(each, depth + 1) for key, each in content}
-        if kind == "tensor":
-            blob, shape = self._blob(packed, torch.empty(0, dtype=DTYPES[content]).element_size())
-            flat = (
-                torch.frombuffer(bytearray(blob), dtype=DTYPES[content])
-                if blob
-                else torch.empty(0, dtype=DTYPES[content])
-            )
-            return flat.reshape(shape)
+        if kind == "tensor" and content in TENSORS:
+            return self._tensor(packed, content)
         if kind == "array" and content in ARRAYS:
             blob, shape = self._blob(packed, np.dtype(content).itemsize)
             return np.frombuffer(blob, dtype=content).reshape(shape).copy()
         if kind == "other":
             return Other(str(content)[:80])
         raise GarbledError("an unknown kind of value")
+
+    def _tensor(self, packed: dict[str, Any], name: str) -> "Tensor":
+        import torch
+
+        dtype = getattr(torch, name)
+        blob, shape = self._blob(packed, dtype.itemsize)
+        return (torch.frombuffer(bytearray(blob), dtype=dtype) if blob else torch.empty(0, dtype=dtype)).reshape(shape)
 
     def _blob(self, packed: dict[str, Any], item: int) -> tuple[bytes, list[int]]:
         shape, size = [int(n) for n in packed["shape"]], int(packed["bytes"])

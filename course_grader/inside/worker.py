@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import stand_in
 import syscalls
-import torch
 import wire
 from notebook_cells import Notebook
 
@@ -58,6 +57,8 @@ def main(control: socket.socket, user: int, kind: str, warm: bool) -> None:
 
 def _import_much() -> None:
     """What most notebooks import."""
+    import torch
+
     for name in ("ipywidgets", "matplotlib.pyplot", "scipy.optimize", "tqdm.auto"):
         with suppress(ImportError):
             importlib.import_module(name)
@@ -190,16 +191,15 @@ def _called(function: Callable[..., Any], arguments: list[Any]) -> dict[str, Any
 def _copied(value: Any) -> Any:
     if isinstance(value, list):
         return [_copied(each) for each in value]
-    return value.clone() if isinstance(value, torch.Tensor) else dict(value) if isinstance(value, dict) else value
+    return value.clone() if wire.is_tensor(value) else dict(value) if isinstance(value, dict) else value
 
 
 def _equal(old: Any, new: Any) -> bool:
     """Tensors bit by bit, so that NaN stays NaN."""
-    if isinstance(old, torch.Tensor):
-        if not isinstance(new, torch.Tensor) or old.shape != new.shape or old.dtype != new.dtype:
+    if wire.is_tensor(old):
+        if not wire.is_tensor(new) or old.shape != new.shape or old.dtype != new.dtype:
             return False
-        before, after = (each.detach().reshape(-1).view(torch.uint8).numpy() for each in (old, new))
-        return bool(np.array_equal(before, after))
+        return bool(np.array_equal(wire.bytes_of(old), wire.bytes_of(new)))
     if isinstance(old, list):
         return len(old) == len(new) and all(map(_equal, old, new))
     return bool(old == new)
