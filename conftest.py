@@ -9,8 +9,8 @@ import pytest
 # Where a container wants no bytecode written, each process of the tests would compile the course anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Threads that wait asleep, in notebook kernels too: spinning ones take the cores from the other processes of the tests.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# In notebook kernels too: the tensors of tests are tiny, and other processes of the tests want the other cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from jaxtyping import install_import_hook
@@ -22,8 +22,6 @@ COURSE = Path(__file__).parent / "course_lib"
 SHAPED = {path for path in COURSE.rglob("*.py") if "jaxtyping" in path.read_text(encoding="utf-8")}
 NAMES = [".".join(path.relative_to(COURSE.parent).with_suffix("").parts) for path in sorted(SHAPED)]
 install_import_hook([name for name in NAMES if name != "course_lib.speculative"], "tests.typecheck.checked")
-
-torch.set_num_threads(1)  # the tensors of tests are tiny, and other processes of the tests want the other cores
 
 collect_ignore = ["notebooks/source", "notebooks/build.py"]
 
@@ -52,4 +50,5 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    torch.manual_seed(0)
+    # torch.manual_seed asks every kind of device, and writes a stack down for each that sleeps: 3 ms
+    torch.manual_seed(0) if torch.cuda.is_available() else torch.default_generator.manual_seed(0)

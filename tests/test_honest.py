@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from course_grader import release
 from course_grader.judge import judge
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.usefixtures("bubblewrap")
 
 @pytest.fixture(scope="module")
 def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
-    torch.set_num_threads(1)
     with Sandbox(Limits(cell_seconds=20, call_seconds=20, seconds=120)) as box:
         yield box
 

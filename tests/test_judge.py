@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import torch
 
 from course_grader import notebook
 from course_grader.judge import Pupil, _mark, seed
@@ -20,7 +19,6 @@ sandboxed = pytest.mark.usefixtures("bubblewrap")
 
 @pytest.fixture(scope="module")
 def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
-    torch.set_num_threads(1)
     limits = Limits(cell_seconds=2, call_seconds=2, seconds=60, memory=1 << 30, processes=16)
     with Sandbox(limits) as box:
         yield box

@@ -250,7 +250,6 @@ from course_lib.mtp import mtp_loss
 from course_lib.training import Objective, Recipe, Training, held_out_loss
 from tests.test_training import RECIPE, training
 dist.init_process_group("gloo")
-torch.set_num_threads(1)
 run = training(corpus.load("stories", 40_000))
 list(run.run())
 if dist.get_rank() == 0:
@@ -263,7 +262,7 @@ def test_two_processes_train_the_same_model(text: Corpus, tmp_path: Path) -> Non
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(tmp_path / "worker.py"), str(tmp_path / "out.pt")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
     loss, load, weights = torch.load(tmp_path / "out.pt")

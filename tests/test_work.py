@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import pytest
-import torch
 
 from course_grader import measuring
 from course_grader.sandbox import Limits, Sandbox
@@ -16,7 +15,6 @@ pytestmark = pytest.mark.usefixtures("bubblewrap")
 
 @pytest.fixture(scope="module")
 def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
-    torch.set_num_threads(1)
     with Sandbox(Limits(cell_seconds=10, call_seconds=10, seconds=200)) as box:
         yield box
 
