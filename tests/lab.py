@@ -23,6 +23,7 @@ from course_lib.doctor import chromium
 
 CHROMIUM = chromium()
 expect.set_options(timeout=30_000)  # on a busy machine
+POLLING = 50  # ms; by default Chromium draws a frame for each look, on the cores that the kernel wants
 # No name but loopback resolves, so a test cannot come to depend on the network.
 FLAGS = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
@@ -117,13 +118,14 @@ def wait_until_idle(page: Page, seconds: float = 60) -> None:
             return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
         }""",
         timeout=1000 * seconds,
+        polling=POLLING,
     )
 
 
 def run_all(page: Page, seconds: float = 120) -> list[dict[str, Any]]:
     """Run all cells, wait for the last one, and give what they show."""
     run = "() => jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)"
-    page.wait_for_function(run, timeout=1000 * seconds)
+    page.wait_for_function(run, timeout=1000 * seconds, polling=POLLING)
     return shown(page)
 
 

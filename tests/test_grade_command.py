@@ -1,0 +1,225 @@
+"""What `course.py grade` does with a class, and what it says: marking itself is stood in for."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from course_grader import command, grading
+from course_grader.__main__ import app
+from course_grader.grading import Record, Store
+from course_grader.submissions import Submission
+from tests.records import ASSIGNMENT, CELLS, record, rows
+
+Calls = list[dict[str, Any]]
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Marking without a sandbox: everybody earns the first two exercises. What was asked for is noted."""
+    calls: Calls = []
+
+    def grade(submissions: list[Submission], store: Store, **options: Any) -> Iterator[Record]:
+        calls.append({"students": [each.student for each in submissions], **options})
+        for each in submissions:
+            if store[each] is None or options["again"]:
+                before = store[each]
+                made = replace(record(each.student, earned=2), attempt=before.attempt + 1 if before else 1)
+                store.keep(made)
+            found = store[each]
+            assert found is not None
+            yield found
+
+    monkeypatch.setattr(grading, "grade", grade)
+    monkeypatch.setattr(command, "best_kind", lambda: "private")
+    monkeypatch.setattr("nbgrader.api.get_alembic_version", lambda: "")
+    return calls
+
+
+@pytest.fixture
+def handed_in(tmp_path: Path) -> Path:
+    folder = tmp_path / "submitted"
+    folder.mkdir()
+    cells = [{"cell_type": "code", "source": source, "metadata": {}, "outputs": []} for source in CELLS]
+    for name in ("ann", "bob", "Zoë, M."):
+        (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 5}))
+    return folder
+
+
+def run(folder: Path, *further: str, assignment: str = ASSIGNMENT) -> tuple[int, str]:
+    arguments = ["grade", str(folder), "--assignment", assignment, "--out", str(folder.parent / "grades"), *further]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "400"})
+    return result.exit_code, " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Calls) -> None:
+    code, text = run(handed_in, "--jobs", "3")
+    assert code == 0, text
+    assert marked == [
+        {"students": ["Zoë, M.", "ann", "bob"], "jobs": 3, "cluster": None, "again": False, "kind": "private"}
+    ]
+    assert "3 notebooks: 5.00 of 20 points on average" in text and "sandbox: private (3)" in text
+    assert "rotate 3.00 3 3 0" in text and "compress 0.00 3 0 3" in text and "NO SANDBOX" not in text
+    out = handed_in.parent / "grades"
+    slugs = [record(name).slug for name in ("ann", "bob", "Zoë, M.")]
+    files = contents(out)
+    assert set(files) == {
+        ".lock", "gradebook.db", "nbgrader_config.py", f"{ASSIGNMENT}/grades.csv",
+        *(f"{ASSIGNMENT}/{kind}" for slug in slugs for kind in
+          (f"records/{slug}.json", f"gradescope/{slug}.json", f"feedback/{slug}.html")),
+        *(f"autograded/{name}/{ASSIGNMENT}/{ASSIGNMENT}.ipynb" for name in ("ann", "bob", slugs[2])),
+    }  # fmt: skip
+    assert [row["points"] for row in rows(files[f"{ASSIGNMENT}/grades.csv"].decode())] == ["5"] * 3
+    assert b"return x</code>" in files[f"{ASSIGNMENT}/feedback/{slugs[0]}.html"]
+
+
+def test_records_that_are_there_are_not_mixed_with_new_ones(handed_in: Path, marked: Calls) -> None:
+    run(handed_in)
+    before = contents(handed_in.parent / "grades")
+    code, text = run(handed_in)
+    assert code == 2 and "has 3 records of hw1_mla already, and nothing was done. Add --resume" in text
+    assert contents(handed_in.parent / "grades") == before and len(marked) == 1
+    assert run(handed_in, "--resume")[0] == 0
+    assert len(marked) == 2 and not marked[1]["again"]
+
+
+def test_one_student_is_marked_anew(handed_in: Path, marked: Calls) -> None:
+    run(handed_in)
+    before = contents(handed_in.parent / "grades" / ASSIGNMENT)
+    code, text = run(handed_in, "--student", "bob")
+    assert code == 0 and marked[1]["students"] == ["bob"] and marked[1]["again"]
+    after = contents(handed_in.parent / "grades" / ASSIGNMENT)
+    assert {name for name in before if before[name] != after[name]} == {
+        "grades.csv", f"records/{record('bob').slug}.json", f"feedback/{record('bob').slug}.html",
+    }  # fmt: skip
+    assert [row["attempt"] for row in rows(after["grades.csv"].decode())] == ["1", "1", "2"]
+    assert "3 notebooks (2 of them marked before, and not in this run)" in text
+    assert run(handed_in, "--student", "Bob")[1].endswith("there is no submission of 'Bob'; near it: bob")
+
+
+def test_a_student_is_named_as_the_grades_show_it(handed_in: Path, marked: Calls) -> None:
+    (handed_in / "two\nlines.ipynb").write_text("{}")
+    assert run(handed_in, "--student", r"two\nlines")[0] == 0
+    assert marked[0]["students"] == ["two\nlines"]
+
+
+def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, marked: Calls) -> None:
+    run(handed_in)
+    for name in ("ann", "bob"):
+        (handed_in / f"{name}.ipynb").unlink()
+    (handed_in / "late.ipynb").write_text("{}")
+    code, text = run(handed_in, "--resume")
+    table = (handed_in.parent / "grades" / ASSIGNMENT / "grades.csv").read_text()
+    assert code == 0 and [row["student"] for row in rows(table)] == ["Zoë, M.", "ann", "bob", "late"]
+    assert "4 notebooks (2 of them marked before" in text
+
+
+def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(record("ann", problem="The file has no cells.\x1b[2J[red]"), sandbox="bare")
+    stuck = record("bob", message="")
+    stuck.marks[1] = replace(stuck.marks[1], message="It took too long. Run it in the notebook.", stopped=True)
+    made = [broken, stuck, record("Zoë, M.")]
+    store = Store(handed_in.parent / "grades", ASSIGNMENT)
+    monkeypatch.setattr(grading, "grade", lambda *_, **__: [store.keep(each) or each for each in made])
+    code, text = run(handed_in)
+    assert code == 0
+    assert r"ann, notebook: The file has no cells.\x1b[2J[red]" in text
+    assert "bob, rotate: It took too long." in text and "with a problem: 2" in text
+    assert "sandbox: bare (1), private (2)" in text and "1 of these were marked without one, with all" in text
+    assert "NO SANDBOX" not in text, "there is one now"
+
+
+def test_without_a_sandbox_it_warns_or_refuses(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "best_kind", lambda: "bare")
+    code, text = run(handed_in, "--require-sandbox")
+    assert code == 2 and "does not protect against a hostile student" in text and not marked
+    assert not (handed_in.parent / "grades").exists()
+    code, text = run(handed_in)
+    assert code == 0 and text.startswith("NO SANDBOX")
+
+
+def test_a_cluster_chooses_its_own_sandbox_unless_one_is_required(
+    handed_in: Path, marked: list[dict[str, Any]]
+) -> None:
+    run(handed_in, "--cluster", "tcp://there:1")
+    run(handed_in, "--cluster", "tcp://there:1", "--require-sandbox", "--resume")
+    assert [call["kind"] for call in marked] == [None, "private"]
+
+
+def test_a_gradebook_that_cannot_be_written_costs_nothing_else(handed_in: Path, marked: Calls) -> None:
+    (handed_in.parent / "grades").mkdir()
+    (handed_in.parent / "grades/gradebook.db").write_text("no database at all, but some text")
+    code, text = run(handed_in)
+    assert code == 1
+    assert "gradebook.db could not be brought up to date: file is not a database. The marks are safe in" in text
+    assert len(rows((handed_in.parent / "grades" / ASSIGNMENT / "grades.csv").read_text())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"assignment": "hw9"}, "no assignment 'hw9'; there are: hw1_mla"),
+        ({"folder": "absent"}, "absent is no folder of submissions"),
+        ({"platform": "darwin"}, "grading is for Linux"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    arguments: dict[str, str],
+    reason: str,
+    handed_in: Path,
+    marked: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", arguments.get("platform", "linux"))
+    code, text = run(
+        handed_in.parent / arguments.get("folder", "submitted"), assignment=arguments.get("assignment", ASSIGNMENT)
+    )
+    assert code == 2 and reason in text and not marked
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "grades/hw1_mla: No space left on device. What is marked is kept"),
+        (PermissionError(13, "Permission denied", "x/secret"), "x/secret: Permission denied. What is marked is kept"),
+        (ConnectionError("nobody answers"), "Invalid value: nobody answers. What is marked is kept"),
+    ],
+)
+def test_what_the_system_refuses_says_where_and_how_to_go_on(
+    error: OSError, said: str, handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(grading, "grade", fail)
+    code, text = run(handed_in)
+    assert code == 2 and said in text
+
+
+def test_ctrl_c_says_how_to_go_on(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading, "grade", stop)
+    code, text = run(handed_in)
+    assert code == 130 and "with --resume goes on" in text
+
+
+def test_course_py_hands_over_to_the_grader() -> None:
+    path = Path(__file__).parents[1] / "course.py"
+    spec = importlib.util.spec_from_file_location("course", path)
+    assert spec is not None and spec.loader is not None
+    course = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(course)
+    assert course.hand_over("grade", ["in", "--resume"]) == ["-m", "course_grader", "grade", "in", "--resume"]
+    assert course.NEEDS["grade"] == ["test"]
