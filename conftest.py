@@ -18,10 +18,11 @@ from jaxtyping import install_import_hook
 import tests.typecheck  # noqa: F401  (the hook looks it up by name)
 
 # Before the first import of course_lib: its modules that name shapes, but for two that make thousands of small calls.
+OFTEN = ("course_lib.speculative", "course_lib.batched_fit")
 COURSE = Path(__file__).parent / "course_lib"
 SHAPED = {path for path in COURSE.rglob("*.py") if "jaxtyping" in path.read_text(encoding="utf-8")}
 NAMES = [".".join(path.relative_to(COURSE.parent).with_suffix("").parts) for path in sorted(SHAPED)]
-install_import_hook(set(NAMES) - {"course_lib.speculative", "course_lib.batched_fit"}, "tests.typecheck.checked")
+install_import_hook([name for name in NAMES if name not in OFTEN], "tests.typecheck.checked")
 
 collect_ignore = ["notebooks/source", "notebooks/build.py"]
 
