@@ -35,14 +35,19 @@ def table(records: Sequence[Record]) -> str:
         points = {mark.exercise: mark.points for mark in record.marks}
         wrong = "; ".join(f"{where}: {what}" for where, what in problems(record))
         writer.writerow([
-            _cell(record.student), _cell(record.assignment), record.points, record.of,
-            *(points.get(name, "") for name in exercises), record.attempt, _cell(wrong),
+            _cell(record.student), _cell(record.assignment), _short(record.points), _short(record.of),
+            *(_short(points[name]) if name in points else "" for name in exercises), record.attempt, _cell(wrong),
         ])  # fmt: skip
     return file.getvalue()
 
 
 def _cell(text: str) -> str:
     return FORMULA.sub(r"\1\2'", plain(text))
+
+
+def _short(points: float) -> float:
+    """20 for 20.0: one column, one way to write a number."""
+    return int(points) if points == int(points) else points
 
 
 def gradescope(record: Record) -> str:

@@ -72,6 +72,14 @@ def test_the_table_has_a_row_a_student() -> None:
     ]  # fmt: skip
 
 
+def test_points_are_written_one_way() -> None:
+    ann, earned = record("ann"), [2.0, 3, 1.8]
+    marks = [replace(mark, points=points) for mark, points in zip(ann.marks, earned, strict=False)]
+    (found,) = rows(outputs.table([replace(ann, marks=marks)]))
+    assert [found[mark.exercise] for mark in marks] == ["2", "3", "1.8"]
+    assert (found["points"], found["of"]) == ("6.8", "8")
+
+
 def test_no_name_breaks_the_table_or_runs_in_a_spreadsheet() -> None:
     text = outputs.table([record(name, problem=name) for name in NAMES])
     found = rows(text)
