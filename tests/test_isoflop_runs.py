@@ -54,7 +54,7 @@ def test_a_wish_for_too_many_sizes_is_refused() -> None:
 
 
 def test_a_run_is_a_row_that_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "VALIDATION", 30_000)  # a tenth of the stories to write and to judge
+    monkeypatch.setattr(module, "VALIDATION", 30_000)  # fewer stories to write and to judge
     runs = isoflop_runs([3], [2e7], 2)
     sweep(runs, train_isoflop, tmp_path / "log.csv")
     table = load_sweep(tmp_path / "log.csv")

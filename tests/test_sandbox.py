@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from course_grader import processes, sandbox
 from course_grader.judge import judge, seed
@@ -136,6 +137,17 @@ def watched(session: Session, name: str) -> tuple[float, int]:
     after, peaks = processes.seconds(session.process), processes.peaks(session.process)
     session.finish()
     return sum(after.values()) - sum(seconds.values()), max(peaks[each] - memory[each] for each in memory)
+
+
+def test_pytorch_is_imported_by_the_first_tensor() -> None:
+    cell = "import sys\ndef loaded(): return 'torch' in sys.modules\ndef twice(x): return 2 * x"
+    with Sandbox(LIMITS, kind="bare", warm=False) as box:
+        session = ready(box.open([(0, cell)]))
+        assert asked(session, "loaded") is False, "or every grading run begins two seconds later"
+        session.begin("twice")
+        reply = session.ask({"arguments": [torch.arange(3)]})
+        session.close()
+    assert torch.equal(reply["answer"], torch.tensor([0, 2, 4])) and reply["changed"] == []
 
 
 def test_a_sandbox_that_does_not_start_is_no_fault_of_the_student(monkeypatch: pytest.MonkeyPatch) -> None:
