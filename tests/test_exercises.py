@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 EXERCISES = [exercise for assignment in BANK.values() for exercise in assignment.values()]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.misconceptions]
 HW1 = BANK["hw1_mla"]
-SEEDS = range(3)  # the grader's seeds are secret, so any must do
+SEEDS = range(2)  # the grader's seeds are secret, so any must do
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)

@@ -45,7 +45,7 @@ def test_plain_greedy(use_cache: bool, device: str) -> None:
 @pytest.mark.parametrize("length", [1, 6])
 def test_drafts_change_nothing(depths: int, normed: bool, length: int, device: str) -> None:
     tiny = model(depths, mtp_normed_hidden=normed).to(device)
-    prompts = torch.randint(7, (8, length), device=device)
+    prompts = torch.randint(7, (5, length), device=device)
     kinds: Counter[str] = Counter()
     for number, plain in enumerate(generate(tiny, prompts, 12).tokens):
         with shape_checks(number == 0):
@@ -53,7 +53,7 @@ def test_drafts_change_nothing(depths: int, normed: bool, length: int, device: s
         assert torch.equal(result.tokens[0], plain)
         assert len(result.origins) == 12 and result.passes <= 12
         kinds.update(result.origins)
-    assert kinds[PLAIN] == 8 and min(kinds[ACCEPTED], kinds[REPLACED]) > 0, kinds
+    assert kinds[PLAIN] == 5 and min(kinds[ACCEPTED], kinds[REPLACED]) > 0, kinds
     assert kinds[FREE] > 0 or depths > 1
 
 

@@ -116,7 +116,7 @@ def test_intervals_cover_the_truth() -> None:
     sets = 60
     for seed in range(sets):
         with shape_checks(seed == 0):
-            fit = fit_parametric(*noisy_runs(seed), resamples=200, seed=seed)
+            fit = fit_parametric(*noisy_runs(seed), resamples=100, seed=seed)
         assert fit.message == ""
         for name, value in truth.items():
             hits[name] += getattr(fit, name).covers(value)
