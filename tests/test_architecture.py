@@ -8,7 +8,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"config", "config_json", "config_rules", "claims", "press_table", "grammar", "stories", "quantity", "fetch"},
+    {
+        "config",
+        "config_json",
+        "config_rules",
+        "claims",
+        "press_table",
+        "grammar",
+        "stories",
+        "quantity",
+        "fetch",
+        "files",
+        "devices",
+    },
     {
         "accounting",
         "rope",
@@ -50,7 +62,7 @@ FLOORS = [
 WITHOUT_TORCH = {
     "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "quantity",
     "pipeline",
-    "cost", "cost_data", "press_table", "fetch",
+    "cost", "cost_data", "press_table", "fetch", "files",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour
 BESIDE = {
