@@ -83,7 +83,7 @@ def minimise(
     size = PROBLEMS_AT_ONCE.get(starts.device.type, len(starts))
     # A large block, freed at once: from then on glibc keeps freed memory of up to twice its size for the next
     # intermediate result. Handed back to the system each time, it took two thirds of a fit.
-    torch.empty(2**24, dtype=torch.uint8)
+    torch.empty(2**24, dtype=torch.uint8, device="cpu")
     parts = zip(runs.centred(starts).split(size), weights.split(size), strict=True)
     with _one_thread():
         done = [_minimise(theta, part, runs, delta, iterations) for theta, part in parts]
@@ -171,7 +171,7 @@ def _sums(columns: tuple[Float[Tensor, "b n"], ...], runs: Runs) -> Float[Tensor
 
 # Places of the entries of a symmetric matrix over (a, b, e, alpha, beta) among the fifteen sums, and signs of its rows
 ENTRIES = [[5, 8, 1, 6, 10], [8, 12, 3, 9, 13], [1, 3, 0, 2, 4], [6, 9, 2, 7, 11], [10, 13, 4, 11, 14]]
-SIGNS = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0])
+SIGNS = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0], device="cpu")
 
 
 def _symmetric(columns: tuple[Float[Tensor, "b n"], ...], runs: Runs) -> Float[Tensor, "b 5 5"]:

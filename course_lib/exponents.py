@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from course_lib.fit_data import check_above_0
 from course_lib.parametric import FLOPS_PER_PARAMETER_AND_TOKEN
 from course_lib.quantity import Estimate
 
@@ -24,11 +25,10 @@ class Exponents:
         An exponent alone allocates nothing: where its line lies is up to the anchor.
 
         Raises:
-            ValueError: a number that is not above 0.
+            ValueError: a number that is not finite and above 0.
         """
-        if min(flops, *anchor) <= 0:
-            raise ValueError(f"want flops and anchor above 0, got {flops} and {anchor}")
         budget, size = anchor
+        check_above_0(flops=flops, budget=budget, size=size)
         params = size * (flops / budget) ** self.a.value
         return params, flops / (FLOPS_PER_PARAMETER_AND_TOKEN * params)
 

@@ -1,49 +1,60 @@
 """The best model size for each budget: the vertex of a parabola of loss in ln N (arXiv:2203.15556 s3.2)."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from course_lib.fit_data import Column, Device, check_level, columns
+from course_lib.fit_data import SAME, Column, Device, check_level, columns, count_different
 from course_lib.power_law import PowerLawFit, fit_power_law, quantile_t
 from course_lib.quantity import Estimate, table
 
 
 @dataclass(frozen=True, kw_only=True)
 class IsoflopOptimum:
-    """The best model size for one budget. `params.message` says what is wrong with it; NaN where there is none."""
+    """The best model size for one budget. If the runs have no optimum, `params` is NaN and its message says why."""
 
-    flops: float
+    flops: float  # the budget: geometric mean over its runs
     params: Estimate  # vertex of the parabola
     loss: float  # there
     best_run: float  # parameters of the run with the lowest loss
     best_loss: float
     runs: int
+    sizes: int  # different ones among them
     inside: bool  # a minimum, and among the sizes tried
 
 
 @dataclass(frozen=True, kw_only=True)
 class IsoflopFit:
-    """One parabola a budget."""
+    """One parabola per budget."""
 
     optima: tuple[IsoflopOptimum, ...]
     level: float
+    tolerance: float  # within which FLOPs are one budget
 
     def law(self, *, device: Device = None) -> PowerLawFit:
-        """Optimal N over budget, of the vertices that lie among the runs of their budget."""
-        usable = [each for each in self.optima if each.inside]
-        return self._law([(each.flops, each.params.value) for each in usable], device)
+        """Optimal N over budget, through the vertices that lie between the sizes tried for their budget.
+
+        Raises:
+            ValueError: fewer than 3 such budgets; the message says why the others are not usable.
+        """
+        return self._law([each.params.value if each.inside else None for each in self.optima], device)
 
     def law_of_best_runs(self, *, device: Device = None) -> PowerLawFit:
-        """The same of the runs with the lowest loss: a grid of sizes bends it."""
-        return self._law([(each.flops, each.best_run) for each in self.optima], device)
+        """The same through the runs with the lowest loss; the grid of sizes bends it. A budget needs two sizes."""
+        return self._law([each.best_run if each.sizes > 1 else None for each in self.optima], device)
 
-    def _law(self, points: list[tuple[float, float]], device: Device) -> PowerLawFit:
+    def _law(self, best: list[float | None], device: Device) -> PowerLawFit:
+        points = [(each.flops, n) for each, n in zip(self.optima, best, strict=True) if n is not None]
         if len(points) < 3:
-            raise ValueError(f"a law needs the optima of 3 budgets, got {len(points)} usable of {len(self.optima)}")
+            unusable = [each for each, n in zip(self.optima, best, strict=True) if n is None]
+            reasons = "".join(f" {reason}" for reason in _reasons(unusable))
+            raise ValueError(
+                f"a law needs the optima of 3 budgets; {len(points)} of {len(self.optima)} are usable.{reasons}"
+            )
         flops, params = zip(*points, strict=True)
         source = self.optima[0].params.source
         return fit_power_law(flops, params, level=self.level, source=source, device=device)
@@ -53,19 +64,66 @@ class IsoflopFit:
         return table("Compute-optimal parameters", rows)
 
 
-def isoflop_optima(
-    flops: Column, params: Column, loss: Column, *, level: float = 0.95, source: str = "", device: Device = None
-) -> IsoflopFit:
-    """One least-squares parabola of loss in ln N for all runs of each budget; runs of a budget have the same `flops`.
+def _reasons(optima: Sequence[IsoflopOptimum]) -> list[str]:
+    """What is wrong with each, once per reason, with its budgets."""
+    budgets: dict[str, list[str]] = {}
+    for each in optima:
+        budgets.setdefault(each.params.message, []).append(f"{each.flops:.3g}")
+    return [f"{message} ({', '.join(of)} FLOP)" for message, of in budgets.items() if message]
 
-    The interval is Fieller's for the vertex, exact where the noise of the losses is normal: it widens without end where
-    the curvature itself cannot be told from 0.
+
+def run_budgets(flops: Column, *, tolerance: float = SAME, device: Device = None) -> Float[Tensor, " n"]:
+    """The budget of each run: the geometric mean over the runs whose FLOPs are the same within `tolerance`.
+
+    Measured FLOPs differ a little between runs of one budget. In sorted order, a step of more than `tolerance`
+    (relative) begins the next budget.
 
     Raises:
-        ValueError: columns no logarithm exists of.
+        ValueError: FLOPs that do not fall into budgets, since small steps lead from one run to another that is more
+            than `tolerance` away; a tolerance that is not from 0 to below 1; no numbers above 0.
     """
-    budgets, n, y = columns(device, flops=flops, params=params, loss=loss)
+    (c,) = columns(device, flops=flops)
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"expected 0 <= tolerance < 1, got {tolerance}")
+    ordered, order = c.sort()
+    apart = (1 + tolerance) * (1 + 1e-12)  # a step of exactly the tolerance is within it, whatever its rounding
+    (begins,) = torch.where(ordered[1:] > ordered[:-1] * apart)
+    parts = ordered.tensor_split((begins + 1).tolist())
+    for part in parts:
+        if bool((part[-1:] > part[:1] * apart).any()):
+            raise ValueError(
+                f"flops: {len(part)} runs from {float(part[0]):.4g} to {float(part[-1]):.4g} FLOP lead from one to the "
+                f"next in steps of at most {100 * tolerance:g}%, so they do not fall into budgets; give the nominal "
+                "budget of each run, or another tolerance"
+            )
+    means = [part[:1] * (part / part[:1]).log().mean().exp() for part in parts]  # exact where all are equal
+    budgets = torch.empty_like(c)
+    budgets[order] = torch.cat([mean.expand(len(part)) for mean, part in zip(means, parts, strict=True)])
+    return budgets
+
+
+def isoflop_optima(
+    flops: Column,
+    params: Column,
+    loss: Column,
+    *,
+    tolerance: float = SAME,
+    level: float = 0.95,
+    source: str = "",
+    device: Device = None,
+) -> IsoflopFit:
+    """One least-squares parabola of loss in ln N for each budget.
+
+    Runs whose FLOPs are the same within `tolerance` belong to one budget, see `run_budgets`. The interval is Fieller's
+    for the vertex, exact where the noise of the losses is normal: it has no end where the curvature cannot be told
+    from 0.
+
+    Raises:
+        ValueError: columns that are not finite numbers above 0, or FLOPs that do not fall into budgets.
+    """
+    c, n, y = columns(device, flops=flops, params=params, loss=loss)
     check_level(level, 0)
+    budgets = run_budgets(c, tolerance=tolerance)
     each = budgets.unique()
     mine = budgets == each[:, None]
     parabolas = _parabolas(mine, n.log(), y)
@@ -73,7 +131,15 @@ def isoflop_optima(
         _optimum(parabola, float(budget), n[rows], y[rows], level, source)
         for parabola, budget, rows in zip(parabolas, each, mine, strict=True)
     )
-    return IsoflopFit(optima=optima, level=level)
+    if len(optima) == len(c) > 1:
+        optima = tuple(_alone(optimum, tolerance) for optimum in optima)
+    return IsoflopFit(optima=optima, level=level, tolerance=tolerance)
+
+
+def _alone(optimum: IsoflopOptimum, tolerance: float) -> IsoflopOptimum:
+    """The reason where each run has another budget."""
+    message = f"No two runs have the same FLOPs within {100 * tolerance:g}%: give the nominal budget of each run."
+    return replace(optimum, params=replace(optimum.params, message=message))
 
 
 @dataclass(frozen=True)
@@ -88,7 +154,7 @@ class _Parabola:
 
 
 def _parabolas(mine: Bool[Tensor, "g n"], log_n: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> list[_Parabola]:
-    """All budgets at once; a run that is not of a budget has weight 0 there."""
+    """All budgets at once; runs of other budgets have weight 0."""
     weight, runs = mine.double(), mine.sum(1)
     centre = (weight @ log_n) / runs
     u = log_n - centre[:, None]
@@ -111,10 +177,10 @@ def _optimum(
 ) -> IsoflopOptimum:
     height, slope, bend = parabola.coefficients.tolist()
     centre, scale, best = float(parabola.centre), float(parabola.scale), int(y.argmin())
-    smallest, largest, sizes = float(n.min()), float(n.max()), len(n.unique())
+    smallest, largest, sizes = float(n.min()), float(n.max()), count_different(n)
     value, lowest, ends, message = math.nan, math.nan, (math.nan, math.nan), ""
     if sizes < 3:
-        message = f"{sizes} different sizes: a parabola needs 3."
+        message = f"{sizes} {'size' if sizes == 1 else 'different sizes'}: a parabola needs 3."
     elif bend <= 0:
         message = "The parabola opens downwards: no minimum."
     else:
@@ -136,6 +202,7 @@ def _optimum(
         best_run=float(n[best]),
         best_loss=float(y[best]),
         runs=len(n),
+        sizes=sizes,
         inside=smallest < value < largest,
     )
 
@@ -145,7 +212,7 @@ def _size(log_n: float) -> float:
 
 
 def _fieller(parabola: _Parabola, level: float) -> tuple[float, float]:
-    """All u at which the slope of the parabola, slope + 2 bend u, cannot be told from 0."""
+    """The interval of u in which the slope of the parabola, slope + 2 bend u, cannot be told from 0."""
     if not parabola.freedom:
         return math.nan, math.nan
     _, b, c = parabola.coefficients.tolist()

@@ -37,7 +37,7 @@ class ParametricLaw:
     def theta(self) -> Float[Tensor, " 5"]:
         """(ln A, ln B, ln E, alpha, beta)."""
         logs = [math.log(x) for x in (self.A, self.B, self.E)]
-        return torch.tensor([*logs, self.alpha, self.beta], dtype=torch.float64)
+        return torch.tensor([*logs, self.alpha, self.beta], dtype=torch.float64, device="cpu")
 
     def loss(self, params: Column, tokens: Column, *, device: Device = None) -> Float[Tensor, " n"]:
         n, d = columns(device, params=params, tokens=tokens)
@@ -207,8 +207,8 @@ def _sorted(fits: Fits) -> Fits:
 
 
 def _starts(runs: Runs, loss: Float[Tensor, " n"]) -> Float[Tensor, "b 5"]:
-    grid = [torch.tensor(values, dtype=torch.float64) for values in (EXPONENTS, EXPONENTS, FLOORS, SHARES)]
-    alpha, beta, floor, share = torch.cartesian_prod(*grid).to(loss).unbind(1)
+    grid = [loss.new_tensor(values) for values in (EXPONENTS, EXPONENTS, FLOORS, SHARES)]
+    alpha, beta, floor, share = torch.cartesian_prod(*grid).unbind(1)
     e = floor * loss.min()
     rest = loss.median() / e - 1
     return runs.plain(torch.stack([(rest * share).log(), (rest * (1 - share)).log(), e.log(), alpha, beta], dim=1))

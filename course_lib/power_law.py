@@ -1,5 +1,6 @@
 """y = coefficient * x^exponent: a straight line in logarithms."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 from torch import Tensor
 
-from course_lib.fit_data import Column, Device, check_level, columns, percentiles, resample_counts
+from course_lib.fit_data import Column, Device, check_above_0, check_level, columns, percentiles, resample_counts
 from course_lib.quantity import Estimate, table
 
 
@@ -25,13 +26,12 @@ class PowerLawFit:
 
     def at(self, x: float, *, new_run: bool = False) -> Estimate:
         """The law at x with its Student-t interval; with `new_run` the interval is for one more measured y."""
-        if x <= 0:
-            raise ValueError(f"x must be above 0, got {x}")
-        n, away = len(self.residuals), torch.tensor(x, dtype=torch.float64).log() - self.mean_log_x
+        check_above_0(x=x)
+        n, away = len(self.residuals), math.log(x) - self.mean_log_x
         middle = self.mean_log_y + self.exponent.value * away
         variance = float(self.residuals.square().sum()) / (n - 2)
-        half = quantile_t(n - 2, self.level) * (variance * (new_run + 1 / n + away**2 / self.spread)).sqrt()
-        value, low, high = torch.stack([middle, middle - half, middle + half]).exp().tolist()
+        half = quantile_t(n - 2, self.level) * math.sqrt(variance * (new_run + 1 / n + away**2 / self.spread))
+        value, low, high = (_exp(each) for each in (middle, middle - half, middle + half))
         kind = f"{self.level:.0%} Student-t, {'a new run' if new_run else 'the law'}"
         return Estimate(value=value, low=low, high=high, interval=kind, source=self.exponent.source)
 
@@ -85,6 +85,10 @@ def fit_power_law(
         exponent = _student(slope, t * error, level, source)
     means = {"mean_log_x": float(log_x.mean()), "mean_log_y": float(log_y.mean()), "spread": float(spread)}
     return PowerLawFit(coefficient=coefficient, exponent=exponent, residuals=residuals, level=level, **means)
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709 else math.inf  # math.exp raises where float64 ends
 
 
 def _student(middle: Tensor, half: Tensor, level: float, source: str, *, exp: bool = False) -> Estimate:

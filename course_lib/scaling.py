@@ -1,11 +1,14 @@
 """Scaling laws: all fits of the course, and the laws that DeepSeek published.
 
-Every fit takes arrays or tensors, computes in float64 on any device and returns Estimates.
+Every fit takes arrays or tensors and computes in float64, by default on the device of its first column, whatever
+PyTorch's default device is. Results are Estimates, which hold Python numbers; one tensor per run, such as residuals,
+stays on the device of the fit.
 """
 
 from dataclasses import dataclass
 
-from course_lib.isoflop import IsoflopFit, IsoflopOptimum, isoflop_optima
+from course_lib.fit_data import check_above_0
+from course_lib.isoflop import IsoflopFit, IsoflopOptimum, isoflop_optima, run_budgets
 from course_lib.parametric import PUBLISHED_LAWS, Allocation, ParametricFit, ParametricLaw, fit_parametric, predict
 from course_lib.power_law import PowerLawFit, fit_power_law
 from course_lib.quantity import Estimate, table
@@ -14,7 +17,7 @@ from course_lib.scaling_data import Table, load_published, load_sweep
 __all__ = [
     "PUBLISHED_LAWS", "Allocation", "IsoflopFit", "IsoflopOptimum", "ModelScales", "ParametricFit", "ParametricLaw",
     "PowerLawFit", "Table", "deepseek_allocation", "deepseek_hyperparameters", "fit_parametric", "fit_power_law",
-    "isoflop_optima", "load_published", "load_sweep", "model_scales", "predict",
+    "isoflop_optima", "load_published", "load_sweep", "model_scales", "predict", "run_budgets",
 ]  # fmt: skip
 
 DEEPSEEK_LLM = "DeepSeek LLM, arXiv:2401.02954"
@@ -88,8 +91,7 @@ def deepseek_allocation(flops: float) -> DeepseekAllocation:
 def _published(
     coefficient: float, exponent: float, flops: float, unit: str, equation: str, budgets: tuple[float, float]
 ) -> Estimate:
-    if flops <= 0:
-        raise ValueError(f"flops must be above 0, got {flops}")
+    check_above_0(flops=flops)
     low, high = budgets
     message = "" if low <= flops <= high else f"Outside the {low:.0e} to {high:.0e} FLOP it was fitted on."
     source = f"{DEEPSEEK_LLM} {equation}"

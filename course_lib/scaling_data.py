@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import math
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from course_lib.fetch import fetch
+from course_lib.files import read_text
 
 GITHUB = "https://raw.githubusercontent.com"
 
@@ -69,7 +72,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Table:
-    """Training runs. Loss is in nats a token; an empty cell is NaN."""
+    """Training runs. Loss is in nats per token. A cell that is empty in a published table is NaN."""
 
     name: str
     params: Float[Tensor, " n"]
@@ -83,6 +86,7 @@ class Table:
         return len(self.cells)
 
     def rows(self, keep: Bool[Tensor, " n"]) -> "Table":
+        """The rows for which `keep` is true."""
         return replace(
             self,
             params=self.params[keep],
@@ -93,53 +97,145 @@ class Table:
         )
 
     def where(self, **cells: object) -> "Table":
-        """Rows in which the published columns say just this: `where(dataset="refinedweb", stage=0)`."""
-        if unknown := [column for column in cells if column not in self.cells[0]]:
-            raise ValueError(f"{self.name} has no column {unknown[0]!r}; it has {', '.join(self.cells[0])}")
+        """The rows in which each of these published columns is exactly this: `where(dataset="refinedweb", stage=0)`.
+
+        Raises:
+            ValueError: no such column. A table without rows has no columns to check, and stays as it is.
+        """
+        columns = self.cells[0] if self.cells else cells
+        if unknown := [column for column in cells if column not in columns]:
+            raise ValueError(f"{self.name} has no column {unknown[0]!r}; it has {', '.join(columns)}")
         keep = [all(row[column] == str(wanted) for column, wanted in cells.items()) for row in self.cells]
-        return self.rows(torch.tensor(keep))
+        return self.rows(torch.tensor(keep, dtype=torch.bool, device=self.params.device))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A table as text, and for each row its place in the file, for messages."""
+
+    cells: list[dict[str, str]]
+    places: list[str]
+
+    def numbers(self, column: str, *, empty: bool) -> Float[Tensor, " n"]:
+        """Numbers above 0; with `empty` an empty cell is NaN.
+
+        Raises:
+            ValueError: any other cell; names its place, the column, what was expected and what is there.
+        """
+        values = [
+            _number(row[column], f"{place}, column {column!r}", empty)
+            for row, place in zip(self.cells, self.places, strict=True)
+        ]
+        return torch.tensor(values, dtype=torch.float64, device="cpu")
+
+
+def _number(cell: str, place: str, empty: bool) -> float:
+    if empty and not cell.strip():
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        got = f"got {cell!r}" if cell.strip() else "the cell is empty"
+        comma = "; write 1234.5, with a decimal point and without thousands separators" if "," in cell else ""
+        raise ValueError(f"{place}: expected a finite number above 0, {got}{comma}")
+    return value
+
+
+def _read_csv(name: str, text: str) -> _Rows:
+    """Rows of a CSV with a header; blank lines are skipped.
+
+    Raises:
+        ValueError: no header, a separator other than the comma, a column twice, or a row that is longer or shorter
+            than the header or repeats it; names the file and the line as an editor counts them.
+    """
+    reader, lines, last = csv.reader(io.StringIO(text, newline="")), [], 0
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            lines.append((f"{name}, line {last + 1}", row))
+        last = reader.line_num  # a quoted cell may go over several lines; its row begins in the first
+    if not lines:
+        raise ValueError(f"{name} is empty")
+    (place, header), *rows = lines
+    _trim(header, 1)
+    header = [column.strip() for column in header]
+    _check_header(place, header)
+    for place, row in rows:
+        if [cell.strip() for cell in row] == header:
+            raise ValueError(f"{place} repeats the header; delete it")
+        _trim(row, len(header))
+        if len(row) != len(header):
+            commas = "too many commas, or a number with a comma?" if len(row) > len(header) else "is it cut short?"
+            raise ValueError(f"{place}: expected {len(header)} cells, as in the header, got {len(row)}: {commas}")
+    return _Rows([dict(zip(header, row, strict=True)) for _, row in rows], [place for place, _ in rows])
+
+
+def _trim(row: list[str], least: int) -> None:
+    """Drops the empty cells at the end with which spreadsheets fill up their rows."""
+    while len(row) > least and not row[-1].strip():
+        row.pop()
+
+
+def _check_header(place: str, header: list[str]) -> None:
+    for separator, words in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            raise ValueError(
+                f"{place}: the columns are separated by {words}; save the table with commas between columns and with "
+                "decimal points"
+            )
+    if twice := [column for column in header if header.count(column) > 1]:
+        raise ValueError(f"{place}: there are two columns {twice[0]!r}")
+
+
+def _read_json(name: str, text: str) -> _Rows:
+    rows = [{column: "" if cell is None else str(cell) for column, cell in row.items()} for row in json.loads(text)]
+    return _Rows(rows, [f"{name}, row {number}" for number in range(1, len(rows) + 1)])
 
 
 def load_published(name: str) -> Table:
-    """Runs that others published; tokens not given are FLOPs / 6N.
+    """Runs that others published; tokens that they do not give are FLOPs / 6N. An empty cell is NaN.
 
     Raises:
-        ValueError: no such table, or a file with another sha256.
-        OSError: a file that cannot be read, a download that failed.
+        ValueError: an unknown table, or a file with another sha256.
+        OSError: a file that cannot be read, or a failed download.
     """
     if name not in PUBLISHED:
         raise ValueError(f"no published runs {name!r}; known: {', '.join(PUBLISHED)}")
     origin = PUBLISHED[name]
     by_hand = f"{name} cannot be downloaded, since it is a table made by hand from its origin: {origin.source}"
     text = fetch(name, origin.file, origin.sha256, origin.url, "" if origin.url else by_hand).decode("utf-8")
-    rows = json.loads(text) if origin.file.endswith(".json") else csv.DictReader(io.StringIO(text))
-    cells = [{column: str(value) for column, value in row.items()} for row in rows]
-    numbers = {ours: _numbers(cells, theirs) for ours, theirs in origin.columns.items()}
+    rows = (_read_json if origin.file.endswith(".json") else _read_csv)(origin.file, text)
+    numbers = {ours: rows.numbers(theirs, empty=True) for ours, theirs in origin.columns.items()}
     numbers.setdefault("tokens", numbers["flops"] / (6 * numbers["params"]))
-    return Table(name=name, source=origin.source, cells=cells, **numbers)
+    return Table(name=name, source=origin.source, cells=rows.cells, **numbers)
 
 
-def load_sweep(path: Path | None = None) -> Table:
+SWEEP = {"flops": "budget", "params": "params", "tokens": "tokens", "loss": "loss"}  # ours: the sweep's
+
+
+def load_sweep(path: str | PathLike[str] | None = None) -> Table:
     """The course's own runs on stories, or those of another `course.py sweep isoflop`; tokens are bytes.
 
+    Rows are sorted by budget, then by size. Each needs a budget, params, tokens and a loss: a run that has not finished
+    has no row.
+
     Raises:
-        ValueError: no such file, no run in it, or columns of another experiment.
+        ValueError: no such file, no run in it, columns of another experiment, or a cell that is not a number above 0;
+            the message names file, line and column.
     """
-    file = files("course_lib") / "logs" / "isoflop.csv" if path is None else path
+    file = files("course_lib") / "logs" / "isoflop.csv" if path is None else Path(path)
     if not file.is_file():
         raise ValueError(f"no sweep at {file}; course.py sweep isoflop makes one")
-    cells = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
-    ours = {"flops": "budget", "params": "params", "tokens": "tokens", "loss": "loss"}
-    if not cells:
-        raise ValueError(f"{file} holds no isoFLOP runs: it is empty")
-    if missing := [column for column in ours.values() if column not in cells[0]]:
-        raise ValueError(f"{file} holds no isoFLOP runs: no column {missing[0]!r}")
-    order = sorted(range(len(cells)), key=lambda i: (float(cells[i]["budget"]), float(cells[i]["params"])))
-    cells = [cells[i] for i in order]
-    numbers = {name: _numbers(cells, column) for name, column in ours.items()}
+    rows = _read_csv(str(file), read_text(Path(str(file))))
+    if not rows.cells:
+        raise ValueError(f"{file} holds no isoFLOP runs: it is empty below its header")
+    if missing := [column for column in SWEEP.values() if column not in rows.cells[0]]:
+        raise ValueError(
+            f"{file} holds no isoFLOP runs: no column {missing[0]!r}; its columns are {', '.join(rows.cells[0])}"
+        )
+    numbers = {name: rows.numbers(column, empty=False) for name, column in SWEEP.items()}
+    order = sorted(range(len(rows.cells)), key=lambda i: (float(numbers["flops"][i]), float(numbers["params"][i])))
     source = "runs of the course's own, course_lib/logs/isoflop.csv" if path is None else str(path)
+    cells, numbers = [rows.cells[i] for i in order], {name: column[order] for name, column in numbers.items()}
     return Table(name="stories", source=source, cells=cells, **numbers)
-
-
-def _numbers(cells: list[dict[str, str]], column: str) -> Float[Tensor, " n"]:
-    return torch.tensor([float(row[column] or "nan") for row in cells], dtype=torch.float64)

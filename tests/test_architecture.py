@@ -76,6 +76,7 @@ BESIDE = {
     ("power_law", "fit_data"), ("isoflop", "fit_data"), ("isoflop", "power_law"),
     ("parametric", "fit_data"), ("parametric", "batched_fit"), ("exponents", "parametric"),
     ("scaling", "power_law"), ("scaling", "isoflop"), ("scaling", "parametric"), ("scaling", "scaling_data"),
+    ("scaling", "fit_data"), ("exponents", "fit_data"),
     ("experiments", "corpus"), ("experiments", "model"), ("experiments", "training"), ("experiments", "sweep"),
     ("experiments", "isoflop_runs"), ("isoflop_runs", "corpus"), ("isoflop_runs", "model"), ("isoflop_runs", "sweep"),
     ("isoflop_runs", "training"),

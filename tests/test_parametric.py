@@ -201,7 +201,7 @@ def test_fits_that_cannot_be_made() -> None:
         ((params[:5], tokens[:5], loss[:5]), "five parameters need 6 runs or more, got 5"),
         ((params, torch.full_like(tokens, 1e9), loss), "tokens: the same in all runs"),
         ((torch.full_like(params, 1e9), tokens, loss), "params: the same in all runs"),
-        ((params, tokens, -loss), "loss: wanted finite numbers above 0"),
+        ((params, tokens, -loss), "loss: expected finite numbers above 0"),
     ):
         with pytest.raises(ValueError, match=message):
             fit_parametric(*columns)

@@ -1,6 +1,7 @@
 """Power laws, isoFLOP optima and DeepSeek's laws against certified data, NumPy, and their own tables."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from course_lib import isoflop, scaling
-from course_lib.fit_data import resample_counts
-from course_lib.scaling import fit_power_law, isoflop_optima
+from course_lib.fit_data import percentiles, resample_counts
+from course_lib.scaling import fit_power_law, isoflop_optima, run_budgets
 
 Runs = tuple[Tensor, Tensor, Tensor]
 
@@ -95,6 +96,17 @@ def test_a_resample_of_one_point_has_no_slope() -> None:
     assert "resamples" in fit.exponent.interval and " 900 " not in fit.exponent.interval
 
 
+def test_percentiles_of_values_that_overflowed() -> None:
+    """ln A = 800 is a coefficient of infinity; two such neighbours have no NaN between them."""
+    values = torch.tensor([math.inf, 3.0, 1.0, 2.0, math.inf], dtype=torch.float64)
+    found = percentiles(2.0, values, 0.5)
+    assert (found.low, found.high) == (2, math.inf) and percentiles(2.0, values, 0.9).high == math.inf
+    finite = torch.randn(37, dtype=torch.float64)
+    for level in (0.3, 0.9):
+        found = percentiles(0.0, finite, level)
+        assert [found.low, found.high] == pytest.approx(np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]))
+
+
 def test_student_t_covers_the_truth() -> None:
     generator, hits = np.random.default_rng(0), 0
     x = np.geomspace(1, 100, 6)
@@ -110,10 +122,10 @@ def test_student_t_covers_the_truth() -> None:
         ([1.0, 2.0], [1.0, 2.0], r"need 3 points \(x, y\) or more, got 2"),
         ([1.0, 2.0, 3.0], [1.0, 2.0], "columns differ in length: x 3, y 2"),
         ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "x is the same at all points"),
-        ([1.0, 2.0, 3.0], [1.0, -2.0, 3.0], r"y: wanted finite numbers above 0, got -2\.0 at place 1"),
-        ([1.0, 2.0, math.nan], [1.0, 2.0, 3.0], "x: wanted finite numbers above 0, got nan at place 2"),
-        ([1.0, 2.0, math.inf], [1.0, 2.0, 3.0], "x: wanted finite numbers above 0, got inf at place 2"),
-        ([[1.0, 2.0, 3.0]], [1.0, 2.0, 3.0], r"x: wanted one row of numbers, got shape \(1, 3\)"),
+        ([1.0, 2.0, 3.0], [1.0, -2.0, 3.0], r"y: expected finite numbers above 0, got -2\.0 at index 1"),
+        ([1.0, 2.0, math.nan], [1.0, 2.0, 3.0], "x: expected finite numbers above 0, got nan at index 2"),
+        ([1.0, 2.0, math.inf], [1.0, 2.0, 3.0], "x: expected finite numbers above 0, got inf at index 2"),
+        ([[1.0, 2.0, 3.0]], [1.0, 2.0, 3.0], r"x: expected one row of numbers, got shape \(1, 3\)"),
     ],
 )
 def test_no_power_law(x: list[float], y: list[float], message: str) -> None:
@@ -122,10 +134,15 @@ def test_no_power_law(x: list[float], y: list[float], message: str) -> None:
 
 
 def test_levels_resamples_and_places_out_of_range() -> None:
+    line = fit_power_law([1.0, 2.0, 3.0], [1.0, 2.1, 3.0])
+    for x in (math.nan, math.inf, -1.0):
+        with pytest.raises(ValueError, match=f"x must be a finite number above 0, got {x}"):
+            line.at(x)
+    assert fit_power_law([1.0, 2.0, 3.0], [1.0, 2e2, 3e4]).at(1e300).value == math.inf  # math.exp would raise
     for level, resamples in ((1.0, 0), (0.0, 0), (0.95, -1)):
-        with pytest.raises(ValueError, match="want 0 < level < 1 and resamples >= 0"):
+        with pytest.raises(ValueError, match="expected 0 < level < 1 and resamples >= 0"):
             fit_power_law([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], level=level, resamples=resamples)
-    with pytest.raises(ValueError, match=r"x must be above 0, got 0\.0"):
+    with pytest.raises(ValueError, match=r"x must be a finite number above 0, got 0\.0"):
         fit_power_law([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).at(0.0)
 
 
@@ -196,7 +213,12 @@ def test_parabolas_that_have_no_optimum() -> None:
     assert two.params.message == "2 different sizes: a parabola needs 3." and math.isnan(two.params.value)
     assert exact.params.value == pytest.approx(1e8) and not exact.params.has_interval and exact.params.message == ""
     assert [each.inside for each in fit.optima] == [False, False, False, True]
-    with pytest.raises(ValueError, match="a law needs the optima of 3 budgets, got 1 usable of 4"):
+    reasons = (
+        "a law needs the optima of 3 budgets; 1 of 4 are usable. The parabola opens downwards: no minimum. (1 FLOP) "
+        "Optimum at the edge: the sizes tried, 1.26e+08 to 7.94e+08, do not enclose it. (2 FLOP) "
+        "2 different sizes: a parabola needs 3. (3 FLOP)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(reasons)}$"):
         fit.law()
     assert f"1 FLOP (best run {down.best_run:.3g}): The parabola opens downwards" in fit._repr_html_()
 
@@ -210,6 +232,102 @@ def test_fieller_by_its_definition() -> None:
         direction = torch.tensor([0, 1, 2 * u], dtype=torch.float64)
         error = (direction @ parabola.covariance @ direction).sqrt()
         assert abs(float(direction @ parabola.coefficients / error)) == pytest.approx(t)
+
+
+def test_measured_flops_of_a_budget_are_one_budget() -> None:
+    """Parts in 1e5 apart, in mixed order: vertices are those of the nominal budgets, at the geometric mean."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [valley(10.0**k, 1e3 * 10 ** (0.5 * k), 5, noise=0.003) for k in range(18, 22)]
+    mixed = torch.randperm(20, generator=generator)
+    nominal, params, loss = (torch.cat(columns)[mixed] for columns in zip(*parts, strict=True))
+    measured = nominal * (1 + 1e-5 * torch.randn(20, dtype=torch.float64, generator=generator))
+    fit, exact = isoflop_optima(measured, params, loss), isoflop_optima(nominal, params, loss)
+    assert [each.params for each in fit.optima] == [each.params for each in exact.optima]
+    for each, k in zip(fit.optima, range(18, 22), strict=True):
+        assert each.flops == pytest.approx(float(measured[nominal == 10.0**k].log().mean().exp()), rel=1e-14)
+        assert each.flops != 10.0**k and each.runs == each.sizes == 5
+    assert fit.law().exponent.value == pytest.approx(exact.law().exponent.value, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flops", "tolerance", "budgets"),
+    [
+        ([3e18, 1e18, 1.5e18, 1e18], 0.01, [3e18, 1e18, 1.5e18, 1e18]),
+        ([1.009e18, 2e18, 1e18], 0.01, [math.sqrt(1.009) * 1e18, 2e18, math.sqrt(1.009) * 1e18]),
+        ([1.01, 1.0], 0.01, [math.sqrt(1.01)] * 2),  # just the tolerance apart
+        ([1.011, 1.0], 0.01, [1.011, 1.0]),
+        ([1.011, 1.0], 0.02, [math.sqrt(1.011)] * 2),
+        ([1.0 + 1e-12, 1.0, 1.0], 0.0, [1.0 + 1e-12, 1.0, 1.0]),
+        ([7.0], 0.01, [7.0]),
+    ],
+)
+def test_budgets_of_runs(flops: list[float], tolerance: float, budgets: list[float]) -> None:
+    assert run_budgets(flops, tolerance=tolerance).tolist() == pytest.approx(budgets, rel=1e-14)
+
+
+def test_flops_that_fall_into_no_budgets() -> None:
+    ladder = [1e18 * 1.008**i for i in range(5)]
+    reason = (
+        "flops: 5 runs from 1e+18 to 1.032e+18 FLOP lead from one to the next in steps of at most 1%, so they do not "
+        "fall into budgets; give the nominal budget of each run, or another tolerance"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        isoflop_optima(ladder, [1e8, 2e8, 4e8, 8e8, 16e8], [3.2, 3.1, 3.06, 3.09, 3.18])
+    assert len(isoflop_optima(ladder, ladder, ladder, tolerance=0.05).optima) == 1
+    for tolerance in (-0.1, 1.0, math.nan):
+        with pytest.raises(ValueError, match=f"expected 0 <= tolerance < 1, got {tolerance}"):
+            run_budgets(ladder, tolerance=tolerance)
+
+
+def test_a_budget_for_each_run_is_the_reason_given() -> None:
+    flops = [1e18, 1.1e18, 1.2e18, 1.3e18, 1.4e18]
+    fit = isoflop_optima(flops, [1e8, 2e8, 4e8, 8e8, 16e8], [3.2, 3.1, 3.06, 3.09, 3.18])
+    reason = "No two runs have the same FLOPs within 1%: give the nominal budget of each run."
+    assert [each.params.message for each in fit.optima] == [reason] * 5
+    for law in (fit.law, fit.law_of_best_runs):
+        with pytest.raises(ValueError, match=f"; 0 of 5 are usable. {reason}" + r" \(1e\+18, 1.1e\+18"):
+            law()
+    assert isoflop_optima([], [], []).optima == ()
+
+
+def test_sizes_that_are_nearly_the_same_are_one() -> None:
+    """Three sizes a parabola needs; two of these are one, to within rounding and to within half a percent."""
+    for nearly in (1 + 1e-12, 1.005):
+        params = [1e8, 1e8 * nearly, 4e8, 4e8]
+        (each,) = isoflop_optima([1e18] * 4, params, [3.2, 3.21, 3.1, 3.11]).optima
+        assert each.params.message == "2 different sizes: a parabola needs 3." and each.sizes == 2
+    (each,) = isoflop_optima([1e18] * 2, [1e8, 1e8], [3.2, 3.21]).optima
+    assert each.params.message == "1 size: a parabola needs 3."
+
+
+# PyTorch's default device
+
+
+def test_fits_do_not_depend_on_the_default_device() -> None:
+    """On the meta device each tensor that is made without a place of its own has no numbers."""
+    x = torch.logspace(17, 20, 12, dtype=torch.float64)
+    y = 0.3 * x**0.5 * torch.linspace(0.9, 1.1, 12).sin()
+    valleys = [torch.cat(column) for column in zip(*(valley(10.0**k, 1e8 * 2.0**k, 5) for k in range(4)), strict=True)]
+    runs = (10 ** (7 + x.log10() / 10), 10 ** (9 + (x.log10() * 7 % 1)), 2 + 1 / x.log())
+
+    def everything() -> list[str]:
+        line, optima, law = fit_power_law(x, y, resamples=50), isoflop_optima(*valleys), scaling.PUBLISHED_LAWS
+        return [
+            repr([line.exponent, line.coefficient, line.at(1e21), fit_power_law(x.tolist(), y.numpy()).at(3.0)]),
+            repr([optima.optima, optima.law().exponent, run_budgets(valleys[0]).tolist()]),
+            repr([law["besiroglu"].allocation(1e20), law["besiroglu"].loss([1e8], [1e9]).tolist()]),
+            repr([scaling.load_sweep().rows(torch.arange(16, device="cpu") < 3).params.tolist()]),
+            repr([scaling.fit_parametric(*runs, resamples=20).a, scaling.fit_parametric(*runs).allocation(1e20)]),
+        ]
+
+    expected = everything()
+    with torch.device("meta"):
+        assert everything() == expected
+    torch.set_default_device("meta")
+    try:
+        assert everything() == expected
+    finally:
+        torch.set_default_device(None)
 
 
 # DeepSeek's laws
@@ -254,5 +372,5 @@ def test_their_allocation_spends_the_budget() -> None:
         assert spent.M.value * spent.tokens.value == pytest.approx(flops, rel=2e-4)  # of rounded coefficients
         assert bool(spent.M.message) == (flops > 3e20)
     assert "eq 4" in scaling.deepseek_allocation(1e24)._repr_html_()
-    with pytest.raises(ValueError, match="flops must be above 0, got 0"):
+    with pytest.raises(ValueError, match="flops must be a finite number above 0, got 0"):
         scaling.deepseek_allocation(0.0)

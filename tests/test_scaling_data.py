@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,92 @@ def test_rows_and_cells_of_a_table(site: Path) -> None:
     assert runs.rows(runs.loss > 3.2).cells[0]["parameters"] == "100"
     with pytest.raises(ValueError, match="cs336 has no column 'stage'; it has parameters, compute_budget, final_loss"):
         runs.where(stage=0)
+
+
+def test_a_table_without_rows_stays_one(site: Path) -> None:
+    (site / "isoflops_curves.json").write_bytes(TWO_RUNS)
+    nothing = scaling.load_published("cs336").where(parameters=7)
+    assert len(nothing.where(stage=0)) == 0 and nothing.where(stage=0).params.shape == (0,)
+
+
+def test_an_empty_cell_of_a_published_table_is_nan(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = TWO_RUNS.replace(b'"final_loss": 3}', b'"final_loss": null}')
+    origin = dataclasses.replace(scaling_data.PUBLISHED["cs336"], sha256=hashlib.sha256(text).hexdigest())
+    monkeypatch.setitem(scaling_data.PUBLISHED, "cs336", origin)
+    (site / "isoflops_curves.json").write_bytes(text)
+    runs = scaling.load_published("cs336")
+    assert runs.loss[0] == 3.5 and runs.loss[1].isnan() and runs.cells[1]["final_loss"] == ""
+
+
+# A sweep that somebody edited
+
+SWEEP = "budget,params,tokens,loss,seed\n2e12,300,4000,1.5,0\n1e12,200,3000,1.75,0\n1e12,100,6000,2,1\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SWEEP,
+        "\ufeff" + SWEEP,
+        SWEEP.replace("\n", "\r\n"),
+        SWEEP.replace("\n", "\r"),
+        SWEEP.rstrip("\n"),
+        "\n" + SWEEP.replace("\n", "\n\n") + ",,,,\n",
+        SWEEP.replace("\n", ",,\n"),
+        SWEEP.replace("budget,params", "budget, params "),
+    ],
+    ids=["plain", "mark", "windows", "old mac", "no end", "blank lines", "filled up", "spaces"],
+)
+def test_sweeps_as_editors_save_them(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_bytes(text.encode())
+    for given in (path, str(path)):
+        runs = scaling.load_sweep(given)
+        assert runs.flops.tolist() == [1e12, 1e12, 2e12] and runs.params.tolist() == [100, 200, 300]
+        assert runs.tokens.tolist() == [6000, 3000, 4000] and runs.loss.tolist() == [2, 1.75, 1.5]
+        assert [row["seed"] for row in runs.cells] == ["1", "0", "0"] and runs.source == str(path)
+    assert scaling.load_sweep().source == "runs of the course's own, course_lib/logs/isoflop.csv"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1.75", "", "line 3, column 'loss': expected a finite number above 0, the cell is empty"),
+        ("1.75", " ", "line 3, column 'loss': expected a finite number above 0, the cell is empty"),
+        ("200", "", "line 3, column 'params': expected a finite number above 0, the cell is empty"),
+        ("1e12,100", "running,100", "line 4, column 'budget': expected a finite number above 0, got 'running'"),
+        ("6000", "-", "line 4, column 'tokens': expected a finite number above 0, got '-'"),
+        ("6000", "-6000", "line 4, column 'tokens': expected a finite number above 0, got '-6000'"),
+        ("300", "0", "line 2, column 'params': expected a finite number above 0, got '0'"),
+        ("1.5", "nan", "line 2, column 'loss': expected a finite number above 0, got 'nan'"),
+        ("1.5", "inf", "line 2, column 'loss': expected a finite number above 0, got 'inf'"),
+        ("1.5", '"1,5"', "column 'loss': expected a finite number above 0, got '1,5'; write 1234.5, with a decimal"),
+        ("4000", '"4,000"', "column 'tokens': expected a finite number above 0, got '4,000'; write 1234.5, with"),
+        ("4000", "4,000", "line 2: expected 5 cells, as in the header, got 6: too many commas, or a number with a"),
+        ("1.75,0", "1.7", "line 3: expected 5 cells, as in the header, got 4: is it cut short?"),
+        ("1e12,100", "\n\nx,100", "line 6, column 'budget': expected"),  # blank lines count
+        ("0\n1e12,200", '"a\nb"\n,200', "line 4, column 'budget': expected"),  # so do those within a cell
+        ("2e12,", "budget,params,tokens,loss,seed\n2e12,", "line 2 repeats the header; delete it"),
+        (SWEEP, SWEEP.replace(",", ";"), "line 1: the columns are separated by semicolons; save the table with commas"),
+        (SWEEP, SWEEP.replace(",", "\t"), "line 1: the columns are separated by tabs; save the table with commas"),
+        ("loss,seed", "loss,loss", "line 1: there are two columns 'loss'"),
+        (SWEEP, "\n", " is empty"),
+        ("budget", "flops", "no column 'budget'; its columns are flops, params, tokens, loss, seed"),
+    ],
+)
+def test_a_wrong_cell_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    assert old in SWEEP
+    path.write_text(SWEEP.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}.*{re.escape(message)}"):
+        scaling.load_sweep(path)
+
+
+def test_a_sweep_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_text(SWEEP, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"sweep\.csv is encoded in UTF-16; save it as UTF-8"):
+        scaling.load_sweep(path)
 
 
 needs_data = pytest.mark.skipif("COURSE_DATA" not in os.environ, reason="needs published runs in COURSE_DATA")

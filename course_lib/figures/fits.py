@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from course_lib.figures.scaling import COLOURS, SHAPES, power
 from course_lib.fit_data import Column
-from course_lib.isoflop import IsoflopFit
+from course_lib.isoflop import IsoflopFit, run_budgets
 from course_lib.parametric import ParametricLaw
 from course_lib.power_law import PowerLawFit
 from course_lib.quantity import Estimate
@@ -82,14 +82,15 @@ def parabola(params: Column, loss: Column) -> Callable[[Row], Row]:
 def isoflop_figure(
     flops: Column, params: Column, loss: Column, fit: IsoflopFit, *, ylabel: str = "loss [nats per byte]"
 ) -> Figure:
-    """Loss over size, one parabola a budget; a diamond at each vertex, with its interval."""
+    """Loss over size, one parabola per budget; a diamond at each vertex, with its interval."""
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    budgets, n, y = (numbers(column) for column in (flops, params, loss))
+    budgets = numbers(run_budgets(flops, tolerance=fit.tolerance))
+    n, y = numbers(params), numbers(loss)
     for optimum, colour, marker in zip(fit.optima, cycle(COLOURS), cycle(SHAPES)):
-        mine = np.isclose(budgets, optimum.flops)
+        mine = budgets == optimum.flops
         axes.plot(n[mine], y[mine], marker, color=colour, label=f"{power(optimum.flops)} FLOP")
-        if len(set(n[mine])) < 3:
+        if optimum.sizes < 3:
             continue
         x = np.geomspace(n[mine].min() / 1.2, n[mine].max() * 1.2, 80)
         axes.plot(x, parabola(n[mine], y[mine])(x), color=colour, linewidth=1.4)
