@@ -1,6 +1,7 @@
 """The scaling explorer without a browser: set a control as a hand would, read the picture and the table below it."""
 
 import asyncio
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -224,7 +225,7 @@ def test_the_big_run_is_hidden_until_asked_for_and_fitted_only_then(explorer: Sc
     explorer.fit_it.value = True
     assert "16 runs of 4 budgets are fitted" in label(explorer)
     assert table(explorer)["parametric law"][:3] != before["parametric law"]
-    assert "1 different sizes: a parabola needs 3. (1e14 FLOP)" in said(explorer)
+    assert "1 size: a parabola needs 3. (1e14 FLOP)" in said(explorer)
     explorer.show.value = False
     assert not explorer.fit_it.value and table(explorer) == before
 
@@ -251,6 +252,15 @@ def test_fits_that_nothing_is_left_for_are_told(explorer: ScalingExplorer) -> No
     assert "vertices: No run is left." in said(explorer) and "0 runs of 0 budgets" in label(explorer)
     with pytest.raises(ValueError, match=r"no run below 1e\+14 FLOP"):
         ScalingExplorer(explorer.table.rows(explorer.table.flops == BIG))
+
+
+@pytest.mark.usefixtures("no_slow_fits")
+def test_measured_flops_are_shown_as_budgets() -> None:
+    data = made_up(0.004)
+    wobble = 1 + 1e-4 * torch.linspace(-1, 1, 16, dtype=torch.float64)
+    measured = ScalingExplorer(dataclasses.replace(data, flops=data.flops * wobble))
+    assert len(measured.budgets.options) == 3 and "15 runs of 3 budgets are fitted" in label(measured)
+    assert table(measured)["vertices"][0] == rows_by_hand(data, np.arange(15))[0]
 
 
 # Functions of one's own

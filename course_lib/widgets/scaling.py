@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import ipywidgets as widgets
@@ -9,6 +10,7 @@ import torch
 
 from course_lib.figures.scaling import Curve, Dot, Ends, ScalingPicture, Way, power, short
 from course_lib.figures.scaling_svg import scaling_html
+from course_lib.isoflop import run_budgets
 from course_lib.scaling_data import Table
 from course_lib.widgets.controls import box, choice, in_a_row, named
 from course_lib.widgets.scaling_fits import Own, quick_fits, slow_fits
@@ -41,14 +43,15 @@ class ScalingExplorer(widgets.VBox):
         forecast: Callable[..., Any] | None = None,
         loss_unit: str = "nats per byte",
     ) -> None:
-        self.table, self.forecast_at, self.loss_unit = table, forecast_at, loss_unit
+        self.table = replace(table, flops=run_budgets(table.flops))
+        self.forecast_at, self.loss_unit = forecast_at, loss_unit
         self.own = Own(
             fit_power_law=fit_power_law,
             isoflop_optimum=isoflop_optimum,
             bootstrap_interval=bootstrap_interval,
             forecast=forecast,
         )
-        self._held = table.flops >= 0.999 * forecast_at
+        self._held = self.table.flops >= 0.999 * forecast_at
         if bool(self._held.all()):
             raise ValueError(f"no run below {forecast_at:g} FLOP, so there is nothing to fit")
         self._out: set[int] = set()
@@ -72,8 +75,8 @@ class ScalingExplorer(widgets.VBox):
     def _by_the_course(self) -> list[Way]:
         """What the course's functions say of all small runs: it sets the axes, and is not computed twice."""
         keep, rest = self._keep, (self.forecast_at, Own())
-        quick = quick_fits(self.table, torch.tensor(keep), *rest)
-        slow = slow_fits(self.table, torch.tensor(keep), *rest)
+        quick = quick_fits(self.table, torch.tensor(keep, device=self.table.flops.device), *rest)
+        slow = slow_fits(self.table, torch.tensor(keep, device=self.table.flops.device), *rest)
         if self.own == Own():
             self._quick[keep], self._slow[keep] = quick, slow
         return [*quick[0], *slow]
@@ -83,7 +86,7 @@ class ScalingExplorer(widgets.VBox):
         """What the picture shows now."""
         keep, drawn = self._keep, cast(int, self.measure.value)
         if keep not in self._quick:
-            self._quick[keep] = quick_fits(self.table, torch.tensor(keep), self.forecast_at, self.own)
+            self._quick[keep] = quick_fits(self.table, torch.tensor(keep, device=self.table.flops.device), self.forecast_at, self.own)
         ways, curves = self._quick[keep]
         dots = self._dots(keep)
         return ScalingPicture(
@@ -193,7 +196,7 @@ class ScalingExplorer(widgets.VBox):
     def _complete(self) -> None:
         keep = self._keep
         if keep not in self._slow:
-            self._slow[keep] = slow_fits(self.table, torch.tensor(keep), self.forecast_at, self.own)
+            self._slow[keep] = slow_fits(self.table, torch.tensor(keep, device=self.table.flops.device), self.forecast_at, self.own)
         self._draw()
 
     def _draw(self) -> None:

@@ -97,14 +97,17 @@ def quick_fits(table: Table, keep: Bool[Tensor, " n"], flops: float, own: Own) -
         for curve, each in zip(vertices, optima, strict=True)
     ]
     drawn = [curve for curve in vertices if math.isfinite(curve.optimum.value)]
-    return [_way("vertices", drawn, flops, own, says), _way("best runs", best, flops, own, [])], [vertices, best]
+    compared = [curve for curve, each in zip(best, optima, strict=True) if each.sizes > 1]
+    alone = [power(each.flops) for each in optima if each.sizes == 1]
+    lacks = [f"1 size: there is nothing to compare. ({', '.join(alone)} FLOP)"] if alone else []
+    return [_way("vertices", drawn, flops, own, says), _way("best runs", compared, flops, own, lacks)], [vertices, best]
 
 
 def _vertex(optimum: IsoflopOptimum, runs: Table, own: Own) -> tuple[Curve, str]:
     """The parabola of a budget with its vertex, NaN where a law cannot use it; and what is wrong."""
     n, none = runs.params.tolist(), Estimate(value=math.nan, unit="parameters")
     curve = Curve(flops=optimum.flops, line=(), optimum=none, loss=math.nan)
-    if len(set(n)) < 3:
+    if optimum.sizes < 3:
         return curve, optimum.params.message
     height = parabola(runs.params, runs.loss)
     x = np.geomspace(min(n) / 1.25, max(n) * 1.25, 60)
@@ -128,9 +131,8 @@ def _way(name: str, curves: Sequence[Curve], flops: float, own: Own, says: Seque
     if len(points) < 3:
         needs = f"A law needs 3 budgets with a best N; here are {len(points)}."
         return replace(empty, says=[*says, needs])
-    budgets = torch.tensor([c for c, _ in points], dtype=torch.float64)
-    sizes = torch.tensor([n.value for _, n in points], dtype=torch.float64)
-    losses = torch.tensor([curve.loss for curve in curves], dtype=torch.float64)
+    rows = ([c for c, _ in points], [n.value for _, n in points], [curve.loss for curve in curves])
+    budgets, sizes, losses = (torch.tensor(row, dtype=torch.float64, device="cpu") for row in rows)
     try:
         exponent, size = _law(budgets, sizes, own)
         _, loss = _law(budgets, losses, own)
@@ -168,7 +170,7 @@ def _at(coefficient: float, exponent: float, flops: float) -> Estimate:
 
 def _bootstrapped(exponent: Estimate, x: Tensor, y: Tensor, own: Own) -> Estimate:
     """With the interval that a bootstrap of one's own gives for resamples that have a slope."""
-    draws = torch.randint(len(x), (DRAWS, len(x)), generator=torch.Generator().manual_seed(0))
+    draws = torch.randint(len(x), (DRAWS, len(x)), generator=torch.Generator("cpu").manual_seed(0), device="cpu")
     draws = draws[x[draws].amax(1) > x[draws].amin(1)]
 
     def fits(found: list[float]) -> bool:
