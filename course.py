@@ -35,12 +35,6 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
-SETTINGS = VENV / "share/jupyter/lab/settings/overrides.json"
-LAB = {  # no first question that is not the course's; long lines of code are wrapped, not cut
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
-    "@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineWrap": True}},
-}
-PRINT = ["--HTMLExporter.extra_template_basedirs=notebooks/templates", "--HTMLExporter.template_name=course"]
 NEEDS = {
     "lab": ["lab"], "doctor": [], "params": [], "train": [], "sweep": [], "test": ["lab", "test"], "bench": ["test"],
     "release": ["test"], "colab": ["lab"], "grade": ["test"],
@@ -68,10 +62,6 @@ def main(arguments: list[str]) -> int:
 
 
 def hand_over(command: str, further: list[str]) -> list[str]:
-    if command == "lab":
-        first = [] if any(a.endswith(".ipynb") for a in further) else ["notebooks/00_start_here.ipynb"]
-        root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []  # as in most containers
-        return ["-m", "jupyterlab", "--ServerApp.root_dir=.", *PRINT, *root, *first, *further]
     if command == "test":  # one process more than cores: browsers, kernels and sandboxes make theirs wait
         processes = f"--numprocesses={(os.cpu_count() or 1) + 1}"
         return ["-m", "pytest", "--nbval", processes, "--dist=loadfile", "--no-loadscope-reorder", *further]
@@ -125,8 +115,6 @@ def install(extras: list[str]) -> int:
     if code := run([str(PYTHON), *pip]):
         say("The installation failed; the lines above say why. Run the command again, it begins anew.")
         return code
-    SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(json.dumps(LAB))
     STAMP.write_text(json.dumps(wanted(extras)))
     say(f"Installed in {time.monotonic() - start:.0f} s")
     return 0

@@ -107,6 +107,28 @@ def sweep_command(
         raise typer.BadParameter(str(error)) from None
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def lab(context: typer.Context) -> None:
+    """Open your own copies of all lessons and homework in JupyterLab; further arguments go to JupyterLab."""
+    from course_lib import workspace
+
+    root = Path(__file__).parents[1]
+    folder = root / workspace.FOLDER
+    update = workspace.update(root, folder)
+    if update.copied:
+        console.print(f"{len(update.copied)} notebooks copied to {folder}; you work there, and nothing else changes")
+    for name in update.kept:
+        console.print(
+            f"{folder / name}: your edited copy is kept; to get the newer version, rename yours and start again"
+        )
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
+        filter(None, [str(workspace.SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")])
+    )
+    os.chdir(folder)
+    sys.argv = ["jupyter-lab", *workspace.lab_arguments(root, context.args)]
+    runpy.run_module("jupyterlab", run_name="__main__")
+
+
 @app.command(name="doctor")
 def doctor_command() -> None:
     """Check this machine, and say how to mend what it lacks."""

@@ -57,7 +57,7 @@ FLOORS = [
         "exercises",
     },
     {"figures", "widgets"},
-    {"__main__", "runs"},
+    {"__main__", "runs", "workspace"},
 ]
 WITHOUT_TORCH = {
     "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "quantity",
@@ -72,7 +72,7 @@ BESIDE = {
     ("model", "weights"), ("stories", "grammar"), ("widgets", "figures"),
     ("training", "corpus"), ("training", "model"), ("checkpoint", "training"), ("checkpoint", "model"),
     ("boxed", "checkpoint"), ("boxed", "model"),
-    ("generation", "model"), ("__main__", "runs"),
+    ("generation", "model"), ("__main__", "runs"), ("__main__", "workspace"),
     ("power_law", "fit_data"), ("isoflop", "fit_data"), ("isoflop", "power_law"),
     ("parametric", "fit_data"), ("parametric", "batched_fit"), ("exponents", "parametric"),
     ("scaling", "power_law"), ("scaling", "isoflop"), ("scaling", "parametric"), ("scaling", "scaling_data"),

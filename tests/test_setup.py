@@ -27,7 +27,6 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setattr(module, name, path)
     monkeypatch.setattr(module, "PYTHON", module.VENV / "bin" / "python")
     monkeypatch.setattr(module, "STAMP", module.VENV / "installed.json")
-    monkeypatch.setattr(module, "SETTINGS", module.VENV / "overrides.json")
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_text("")
     module.commands, module.codes = [], {}  # pyright: ignore[reportAttributeAccessIssue]
@@ -61,7 +60,7 @@ def test_changed_dependencies_are_installed_again(course: ModuleType, file: str)
     (course.ROOT / file).write_text("changed")
     course.commands.clear()
     course.main(["lab"])
-    assert [command[2] for command in course.commands] == ["pip", "jupyterlab"]
+    assert [command[2] for command in course.commands] == ["pip", "course_lib"]
 
 
 def test_a_command_that_needs_more_adds_to_what_is_there(course: ModuleType) -> None:
@@ -90,7 +89,7 @@ def test_a_failed_installation_stops_and_is_tried_again(course: ModuleType, caps
     course.codes.clear()
     course.commands.clear()
     assert course.main(["lab"]) == 0
-    assert [command[2] for command in course.commands] == ["pip", "jupyterlab"]
+    assert [command[2] for command in course.commands] == ["pip", "course_lib"]
 
 
 def test_another_python_makes_a_new_environment(course: ModuleType) -> None:
@@ -101,15 +100,7 @@ def test_another_python_makes_a_new_environment(course: ModuleType) -> None:
     course.PYTHON.parent.rmdir()
     course.commands.clear()
     course.main(["lab"])
-    assert [command[2] for command in course.commands] == ["venv", "pip", "jupyterlab"]
-
-
-def test_lab_opens_the_first_lesson_or_the_one_named(course: ModuleType) -> None:
-    first = "notebooks/00_start_here.ipynb"
-    folder, template = (setting.partition("=")[2] for setting in course.hand_over("lab", [])[3:5])
-    assert (ROOT / folder / template / "index.html.j2").exists()
-    assert course.hand_over("lab", ["--no-browser"])[-2:] == [first, "--no-browser"]
-    assert first not in course.hand_over("lab", ["notebooks/01_kv_cache.ipynb"])
+    assert [command[2] for command in course.commands] == ["venv", "pip", "course_lib"]
 
 
 def test_what_stands_in_the_way_is_said(course: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
