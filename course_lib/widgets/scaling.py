@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import ipywidgets as widgets
 import torch
+from torch import Tensor
 
 from course_lib.figures.scaling import Curve, Dot, Ends, ScalingPicture, Way, power, short
 from course_lib.figures.scaling_svg import scaling_html
@@ -75,8 +76,8 @@ class ScalingExplorer(widgets.VBox):
     def _by_the_course(self) -> list[Way]:
         """What the course's functions say of all small runs: it sets the axes, and is not computed twice."""
         keep, rest = self._keep, (self.forecast_at, Own())
-        quick = quick_fits(self.table, torch.tensor(keep, device=self.table.flops.device), *rest)
-        slow = slow_fits(self.table, torch.tensor(keep, device=self.table.flops.device), *rest)
+        quick = quick_fits(self.table, self._mask(keep), *rest)
+        slow = slow_fits(self.table, self._mask(keep), *rest)
         if self.own == Own():
             self._quick[keep], self._slow[keep] = quick, slow
         return [*quick[0], *slow]
@@ -86,7 +87,7 @@ class ScalingExplorer(widgets.VBox):
         """What the picture shows now."""
         keep, drawn = self._keep, cast(int, self.measure.value)
         if keep not in self._quick:
-            self._quick[keep] = quick_fits(self.table, torch.tensor(keep, device=self.table.flops.device), self.forecast_at, self.own)
+            self._quick[keep] = quick_fits(self.table, self._mask(keep), self.forecast_at, self.own)
         ways, curves = self._quick[keep]
         dots = self._dots(keep)
         return ScalingPicture(
@@ -112,6 +113,9 @@ class ScalingExplorer(widgets.VBox):
             bool(self.fit_it.value) if held else low <= c <= high and small <= n <= large and i not in self._out
             for i, (c, n, _, held) in enumerate(self._rows)
         )
+
+    def _mask(self, keep: Keep) -> Tensor:
+        return torch.tensor(keep, device=self.table.flops.device)
 
     def _dots(self, keep: Keep) -> list[Dot]:
         return [
@@ -196,7 +200,7 @@ class ScalingExplorer(widgets.VBox):
     def _complete(self) -> None:
         keep = self._keep
         if keep not in self._slow:
-            self._slow[keep] = slow_fits(self.table, torch.tensor(keep, device=self.table.flops.device), self.forecast_at, self.own)
+            self._slow[keep] = slow_fits(self.table, self._mask(keep), self.forecast_at, self.own)
         self._draw()
 
     def _draw(self) -> None:
