@@ -31,6 +31,7 @@ class Parameters:
     """
 
     components: dict[str, Component]
+    tied: bool = False  # the embedding is the output head as well
 
     @property
     def total(self) -> int:
@@ -44,7 +45,7 @@ class Parameters:
     @property
     def active_without_embedding(self) -> int:
         """What a token is multiplied with: the embedding is looked up. A tied one is the head, and stays."""
-        return self.active - (self.components["embedding"].active if "output_head" in self.components else 0)
+        return self.active - (0 if self.tied else self.components["embedding"].active)
 
     @property
     def active_without_vocabulary(self) -> int:
@@ -52,7 +53,11 @@ class Parameters:
 
 
 def parameters(config: ModelConfig) -> Parameters:
-    """Count every parameter. V3: 671,026,419,200 in all, 37,552,297,472 active."""
+    """Count every parameter. V3: 671,026,419,200 in all, 37,552,297,472 active.
+
+    A language model's head is `output_head`, or the embedding once more if they are tied; a sequence classifier has a
+    `classifier` without bias instead, and a model without a head neither.
+    """
     d, layers = config.hidden_size, config.num_hidden_layers
     vocabulary = Component(config.vocab_size * d)
     attention = _mla(config) if config.is_mla else _attention(config)
@@ -61,9 +66,12 @@ def parameters(config: ModelConfig) -> Parameters:
     parts["layer_norms"] = Component(2 * d, layers)
     parts |= _feed_forward(config)
     parts["final_norm"] = Component(d)
-    if not config.tie_word_embeddings:
+    tied = config.head_rows is None and config.tie_word_embeddings
+    if config.head_rows is not None:
+        parts["classifier"] = Component(config.head_rows * d)
+    elif not tied:
         parts["output_head"] = vocabulary
-    return Parameters({name: part for name, part in parts.items() if part.total})
+    return Parameters({name: part for name, part in parts.items() if part.total}, tied)
 
 
 def mtp_parameters(config: ModelConfig) -> int:

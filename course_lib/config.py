@@ -1,6 +1,8 @@
 """One config for every model of the course, spelled as in DeepSeek's config.json."""
 
+import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -8,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from course_lib.config_json import modern_spelling, read
+from course_lib.config_json import in_one_spelling, read
 from course_lib.config_rules import contradictions, no_head_dim, wrong_values
 
 
@@ -42,6 +44,9 @@ class ModelConfig:
 
     A 0 that takes a default is replaced by it, so `dataclasses.replace` must name num_key_value_heads and head_dim too
     where they should follow another change.
+
+    Every config can be counted. One with `unbuilt` or `head_rows` set is of a model that the course counts but does not
+    build: `check_buildable` says why.
     """
 
     vocab_size: int  # z
@@ -89,6 +94,8 @@ class ModelConfig:
     attention_bias: bool = False  # on every projection from or to the residual stream
     qkv_bias: bool = False  # Qwen2: on queries, keys and values only
     sliding_window: int | None = None  # Mistral: how many tokens back a layer looks; without MLA only
+    head_rows: int | None = None  # None: vocab_size, a language model; 0: no head; else the labels of a classifier
+    unbuilt: str = ""  # what changes the output but neither count nor cache, such as a rotation that rope.py lacks
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # keys this course does not use
 
     def __post_init__(self) -> None:
@@ -102,7 +109,15 @@ class ModelConfig:
 
     def _refuse(self, problems: Iterator[str]) -> None:
         if text := "; ".join(problems):
-            raise ValueError(f"config {self.name or '(unnamed)'}: {text}")
+            raise ValueError(text)
+
+    def check_buildable(self) -> None:
+        """Raises ValueError if the course counts such a model but does not build it."""
+        reasons = [f"not built here: {self.unbuilt}"] if self.unbuilt else []
+        if self.head_rows is not None:
+            reasons.append("only language models are built here, and this one has no language-model head")
+        if reasons:
+            raise ValueError(f"{self.name or 'this config'} can be counted, not built: {'; '.join(reasons)}")
 
     @property
     def is_mla(self) -> bool:
@@ -141,37 +156,65 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, source: str | Path | Mapping[str, Any]) -> "ModelConfig":
-        """Read a model's config.json, given as a path or as a dict.
+        """Read a model's config.json, given as a path (of the file or its folder) or as a dict.
 
-        Both spellings in use are read: `rope_theta` with `rope_scaling`, or `rope_parameters`;
-        `num_nextn_predict_layers` or `num_mtp_layers`. Unknown keys stay in `extra`.
+        The file is read as the code of its `model_type` reads it (architectures.py); `architectures` stands in for a
+        missing model_type, and says which head is counted: of ...ForCausalLM, ...ForSequenceClassification, or none of
+        ...Model. With neither, every key must be one that is known here. Both spellings in use are read: `rope_theta`
+        with `rope_scaling`, or `rope_parameters`; `num_nextn_predict_layers` or `num_mtp_layers`. Keys that do not
+        matter here stay in `extra`.
+
+        A missing key is an error where its absence would change the count, and 0 is not null: `q_lora_rank` null says
+        that queries are not compressed, and 0, a rank of nothing, is refused. What changes the output but neither
+        count nor cache (linear rope, another activation) is noted in `unbuilt`, and refused by MiniDeepSeek alone.
 
         Raises:
-            ValueError: not JSON, an architecture this course does not count, a key that is missing, of the wrong
-                type, or at odds with another; the message names it.
+            ValueError: not JSON, an architecture that is not counted here, a key that is missing, of the wrong type, at
+                odds with another, or unknown and likely to change the count. The message names file and key.
         """
-        given = dict(source) if isinstance(source, Mapping) else read(Path(source))
-        values = modern_spelling(given)
-        if values.get("rope_scaling") is not None:
-            values["rope_scaling"] = RopeScaling(**_with_floats(RopeScaling, values["rope_scaling"]))
+        if isinstance(source, Mapping):
+            origin, given = str(source.get("name") or "config"), source
+        else:
+            path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
+            origin, given = str(path), read(path)
+        try:
+            return cls._from_object(given)
+        except ValueError as error:
+            raise ValueError(f"{origin}: {error}") from None
+
+    @classmethod
+    def _from_object(cls, given: Mapping[str, Any]) -> "ModelConfig":
         known = {f.name for f in fields(cls)} - {"extra"}
-        missing = [f.name for f in fields(cls) if f.name in _REQUIRED and f.name not in values]
-        if missing:
-            raise ValueError(f"config.json lacks {', '.join(missing)}; it has {', '.join(sorted(map(str, given)))}")
+        values = in_one_spelling(given, known)
+        if "rope_scaling" in values:
+            values["rope_scaling"] = RopeScaling(**_with_floats(RopeScaling, values["rope_scaling"]))
         extra = {key: value for key, value in values.items() if key not in known}
         return cls(**_with_floats(cls, {key: values[key] for key in known & set(values)}), extra=extra)
 
 
-_REQUIRED = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}
+def published(name: str) -> ModelConfig:
+    """The config of a published model, one of `published_names()`; "DeepSeek-V3" and "deepseek v3" are the same."""
+    if known := published_name(name):
+        return _published(known)
+    close = difflib.get_close_matches(_plain(name), map(_plain, published_names()), n=3, cutoff=0.7)
+    meant = ", ".join(filter(None, map(published_name, close)))
+    hint = f"did you mean {meant}? " if meant else ""
+    raise ValueError(f"no published model {name!r}; {hint}known: {', '.join(published_names())}")
+
+
+def published_name(name: str) -> str | None:
+    """The published model that is meant, whatever the case and whatever separates the parts of its name."""
+    return next((known for known in published_names() if _plain(known) == _plain(name)), None)
 
 
 @cache  # configs are frozen, and widgets ask at every move
-def published(name: str) -> ModelConfig:
-    """The config of a published model, by name (`published_names()` lists them)."""
-    if name not in published_names():
-        raise ValueError(f"no published model {name!r}; known: {', '.join(published_names())}")
+def _published(name: str) -> ModelConfig:
     text = (resources.files("course_lib") / "published" / f"{name}.json").read_text(encoding="utf-8")
     return ModelConfig.from_json({"name": name, **json.loads(text)})
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
 def mini(**changes: Any) -> ModelConfig:

@@ -1,102 +1,174 @@
-"""Reading a config.json: both spellings in use, and what an architecture leaves unsaid."""
+"""Reading a config.json: as the architecture's own code reads it, in one spelling, or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-V3: dict[str, Any] = {
-    "scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True, "mtp_hidden_states_first": False,
-}  # fmt: skip
-# What an architecture fixes in code, so that its config.json need not say it.
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "deepseek": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
-    "deepseek_v2": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False},
-    "deepseek_v3": V3,
-    "kimi_k2": V3,
-    "llama": {},
-    "mistral": {},
-    "mixtral": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": True},
-    "qwen2": {"qkv_bias": True},
-}
+from course_lib.architectures import (
+    ALWAYS_NEEDED,
+    EXPERT_KEYS,
+    LANGUAGE_MODEL,
+    LATENT_KEYS,
+    NO_HEAD,
+    Architecture,
+    architecture_of,
+)  # fmt: skip
+from course_lib.config_keys import refuse_nested, refuse_other_counts, similar, unbuilt_values, unread_keys
+from course_lib.config_rope import rope_settings
+from course_lib.files import read_text
 
-# rope_scaling, by what this course builds of it; every other key that is set would change the rotation
-ROPE_TYPES = ("yarn", "llama3")
-ROPE_SIZES = {"factor", "original_max_position_embeddings"}
-ROPE_KEYS = ROPE_SIZES | {
-    "rope_type", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "low_freq_factor", "high_freq_factor",
-}  # fmt: skip
+_NULL_SAYS_NONE = {"kv_lora_rank", "q_lora_rank", "num_key_value_heads", "n_routed_experts", "n_shared_experts"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The object in a file, or in the config.json of a folder."""
-    if path.is_dir():
-        path = path / "config.json"
+    """The object in a file.
+
+    Raises:
+        ValueError: no such file, not UTF-8, not JSON, or not an object; the message names the file.
+    """
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(read_text(path))
     except FileNotFoundError:
         raise ValueError(f"no file {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(given, dict):
         raise ValueError(f"{path}: wanted a JSON object, got a {type(given).__name__}")
     return given
 
 
-def modern_spelling(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without nulls, in one spelling, with the architecture's own settings; a contradiction is an error."""
-    architecture = given.get("model_type")
-    if architecture is not None and architecture not in tuple(ARCHITECTURES):
-        raise ValueError(f"model_type {architecture!r} is unknown here; known: {', '.join(ARCHITECTURES)}")
-    values = {**ARCHITECTURES.get(architecture or "", {}), **_without_nulls(given)}
-    _rename(values, "num_mtp_layers", "num_nextn_predict_layers")
-    _rename(values, "num_local_experts", "n_routed_experts")
-    if architecture == "mixtral":  # every layer is made of experts, and intermediate_size is theirs
-        values.setdefault("moe_intermediate_size", values.get("intermediate_size"))
-    if architecture == "qwen2" and not values.get("use_sliding_window", False):
-        values.pop("sliding_window", None)
-    newer, older = _rope(values, "rope_parameters"), _rope(values, "rope_scaling")
-    if newer and older and newer != older:
-        raise ValueError(f"rope_parameters {newer} contradicts rope_scaling {older}")
-    values["rope_scaling"] = _rope_scaling(newer or older)
-    return _without_nulls(values)
+def in_one_spelling(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """`fields` of ModelConfig, without nulls: what the file says, and what the architecture leaves unsaid.
+
+    Raises:
+        ValueError: what is missing, contradictory, or not counted here.
+    """
+    if not given:
+        raise ValueError("it is empty: wanted a model's config.json, which says at least " + ", ".join(ALWAYS_NEEDED))
+    refuse_nested(given)
+    model_type, architecture, head = architecture_of(given)
+    values = dict(given)
+    for other, key in architecture.aliases.items():
+        rename(values, other, key)
+    rename(values, "num_mtp_layers", "num_nextn_predict_layers")
+    _fix(values, architecture, model_type)
+    unread = unread_keys(values, fields, model_type)
+    _refuse_missing(values, architecture, model_type, unread)
+    if unread:
+        problem = ", ".join(f"{key} = {values[key]!r}" for key in unread)
+        reason = f"{model_type} has no such key" if model_type else "without model_type its meaning is not known"
+        raise ValueError(f"{problem} may change the count, and {reason}")
+    _refuse_contradictions(values, architecture, model_type)
+    refuse_other_counts(values, model_type)
+    if model_type == "qwen2" and not values.get("use_sliding_window"):
+        values["sliding_window"] = None
+    rope = rope_settings(values)
+    unbuilt = [*rope.unbuilt, *unbuilt_values(values), *_layer_types(values)]
+    values |= {"rope_scaling": rope.scaling, "unbuilt": "; ".join(unbuilt)}
+    if rope.theta is not None:
+        values["rope_theta"] = rope.theta
+    if head != LANGUAGE_MODEL:
+        values["head_rows"] = 0 if head == NO_HEAD else _labels(values)
+    return {key: value for key, value in {**architecture.defaults, **values}.items() if value is not None}
 
 
-def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+def rename(values: dict[str, Any], other: str, key: str) -> None:
+    """Move what is under `other` to `key`, where the same may already be."""
+    if values.get(other) is None:
+        return
+    value = values.pop(other)
+    if values.get(key) is None:
+        values[key] = value
+    elif values[key] != value:
+        raise ValueError(f"{other} = {value} contradicts {key} = {values[key]}")
 
 
-def _rename(values: dict[str, Any], old: str, new: str) -> None:
-    if old in values:
-        value = values.pop(old)
-        if values.setdefault(new, value) != value:
-            raise ValueError(f"{old} = {value} contradicts {new} = {values[new]}")
+def _fix(values: dict[str, Any], architecture: Architecture, model_type: str) -> None:
+    fixed = dict(architecture.fixed)
+    if model_type == "mixtral" and values.get("intermediate_size") is not None:
+        fixed["moe_intermediate_size"] = values["intermediate_size"]
+    for key, value in fixed.items():
+        if values.get(key) is not None and values[key] != value:
+            raise ValueError(f"{key} = {values[key]!r}, but the code of {model_type} always has {value!r}")
+    values |= fixed
 
 
-def _rope(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """The rotation under `key`, with one name for its type; its rope_theta moves to where it stood of old."""
-    rope = values.pop(key, {})
-    if not isinstance(rope, Mapping):
-        raise ValueError(f"{key}: wanted an object, got {rope!r}")
-    rope = {f"{key}.{name}": value for name, value in _without_nulls(rope).items()}
-    _rename(rope, f"{key}.type", f"{key}.rope_type")
-    if f"{key}.rope_theta" in rope:
-        values[f"{key}.rope_theta"] = rope.pop(f"{key}.rope_theta")
-        _rename(values, f"{key}.rope_theta", "rope_theta")
-    return {name.removeprefix(f"{key}."): value for name, value in rope.items()}
+def _needed(values: Mapping[str, Any], architecture: Architecture) -> Iterator[str]:
+    """Keys whose absence would be read as a zero that nobody wrote."""
+    yield from ALWAYS_NEEDED
+    if architecture.latent == "always":
+        yield "kv_lora_rank"
+    if architecture.latent != "never" and values.get("kv_lora_rank") is not None:
+        yield from LATENT_KEYS
+    elif not architecture.kv_heads_default and (architecture.latent != "always" or "kv_lora_rank" in values):
+        yield "num_key_value_heads"
+    if architecture.experts == "always":
+        yield "n_routed_experts"
+    if architecture.experts != "never" and values.get("n_routed_experts"):
+        yield from ("n_shared_experts", "num_experts_per_tok", "moe_intermediate_size", "first_k_dense_replace")
+        if "topk_method" not in architecture.defaults:  # it decides whether a router has a bias per expert
+            yield "topk_method"
 
 
-def _rope_scaling(rope: dict[str, Any]) -> dict[str, Any] | None:
-    """What stretches the context; None where nothing does."""
-    kind = rope.get("rope_type")
-    if not rope or kind == "default":
-        return None
-    if kind not in ROPE_TYPES:
-        raise ValueError(f"rope_scaling: wanted rope_type 'yarn' or 'llama3', got {kind!r}")
-    if missing := ROPE_SIZES - set(rope):
-        raise ValueError(f"rope_scaling lacks {', '.join(sorted(missing))}: {rope}")
-    if rope.get("truncate") is True:  # the default
-        del rope["truncate"]
-    if unused := set(rope) - ROPE_KEYS:
-        raise ValueError(f"rope_scaling: {', '.join(sorted(unused))} would change the rotation, and is not built here")
-    return rope
+def _refuse_missing(
+    values: Mapping[str, Any], architecture: Architecture, model_type: str, unread: Collection[str]
+) -> None:
+    may_be_null = _NULL_SAYS_NONE - architecture.not_null
+    needed = dict.fromkeys(_needed(values, architecture))
+    missing = [key for key in needed if key not in values]
+    if null := [key for key in needed if key in values and values[key] is None and key not in may_be_null]:
+        raise ValueError(f"{', '.join(null)} must not be null in {model_type or 'such a config'}")
+    if missing:
+        meant = dict.fromkeys(near for key in missing for near in similar(key, unread))
+        hint = f" (it has {', '.join(meant)}, which is unknown here)" if meant else ""
+        raise ValueError(f"lacks {', '.join(missing)}, which {model_type or 'such a config'} needs{hint}")
+
+
+def _refuse_contradictions(values: Mapping[str, Any], architecture: Architecture, model_type: str) -> None:
+    def stated(keys: Collection[str]) -> str:
+        none = {key: EXPERT_KEYS.get(key, 0) for key in keys}
+        return ", ".join(f"{key} = {values[key]!r}" for key in keys if values.get(key) not in (None, none[key]))
+
+    latent, experts = values.get("kv_lora_rank"), values.get("n_routed_experts")
+    if architecture.latent == "never" and (keys := stated(LATENT_KEYS)):
+        raise ValueError(f"{keys}, but {model_type} has no latent attention")
+    if architecture.experts == "never" and (keys := stated(EXPERT_KEYS)):
+        raise ValueError(f"{keys}, but {model_type} has no experts")
+    if architecture.experts == "always" and experts == 0:
+        raise ValueError("n_routed_experts: wanted an integer >= 1, or null (every layer is dense), got 0")
+    # a null or 0 that is stated outweighs the sizes of experts that a config class writes for all models
+    of_experts = ("num_experts_per_tok", "n_shared_experts") if "n_routed_experts" in values else EXPERT_KEYS
+    if not experts and (keys := stated(of_experts)):
+        raise ValueError(f"{keys} without n_routed_experts")
+    if values.get("use_mla") is not None and values["use_mla"] != (latent is not None):
+        raise ValueError(f"use_mla = {values['use_mla']!r} contradicts kv_lora_rank = {latent!r}")
+    for key in ("num_key_value_heads", "head_dim"):
+        if values.get(key) == 0 and latent is None:
+            raise ValueError(f"{key}: wanted an integer >= 1, or null (the default), got {values[key]!r}")
+
+
+def _layer_types(values: Mapping[str, Any]) -> Iterator[str]:
+    """transformers 5 writes the kind of attention of each layer."""
+    kinds = values.get("layer_types") or []
+    if not isinstance(kinds, list) or not set(map(str, kinds)) <= {"full_attention", "sliding_attention"}:
+        raise ValueError(f"layer_types: wanted a list of full_attention and sliding_attention, got {kinds!r}")
+    if kinds and len(kinds) != values["num_hidden_layers"]:
+        raise ValueError(f"layer_types has {len(kinds)} entries for num_hidden_layers = {values['num_hidden_layers']}")
+    if "sliding_attention" in kinds:
+        yield "layer_types with sliding_attention"
+
+
+def _labels(values: Mapping[str, Any]) -> int:
+    """How many outputs a sequence classifier has, 2 by default, as `transformers` reads it."""
+    names, number = values.get("id2label"), values.get("num_labels")
+    if names is not None and not isinstance(names, Mapping):
+        raise ValueError(f"id2label: wanted an object, got {names!r}")
+    if names is not None and number is not None and len(names) != number:
+        raise ValueError(f"num_labels = {number!r} contradicts id2label, which has {len(names)}")
+    labels = number if number is not None else 2 if names is None else len(names)
+    if type(labels) is not int or labels < 1:
+        raise ValueError(f"num_labels: wanted an integer >= 1, got {labels!r}")
+    return labels

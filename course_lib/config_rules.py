@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from course_lib.config import ModelConfig, RopeScaling
 
 _MLA_SIZES = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-_ONLY_BUILT = {"hidden_act": "silu", "rope_interleave": True, "mlp_bias": False, "use_sliding_window": False}
+_NULL_MEANS = {"q_lora_rank": "queries are not compressed", "kv_lora_rank": "no latent", "sliding_window": "no window"}
 _MAY_BE_ZERO = {  # where 0 says: none of it, or take the default
     *_MLA_SIZES, "num_key_value_heads", "head_dim", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size",
-    "n_shared_experts", "first_k_dense_replace", "num_nextn_predict_layers",
+    "n_shared_experts", "first_k_dense_replace", "num_nextn_predict_layers", "head_rows",
 }  # fmt: skip
 
 
@@ -27,7 +27,8 @@ def wrong_values(config: ModelConfig | RopeScaling) -> Iterator[str]:
         if f.type in (int, int | None) and value is not None:
             least = 0 if f.name in _MAY_BE_ZERO else 1
             if not number or not isinstance(value, int) or value < least:
-                yield f"{f.name}: wanted an integer >= {least}, got {value!r}"
+                null = f", or null ({_NULL_MEANS[f.name]})" if f.name in _NULL_MEANS else ""
+                yield f"{f.name}: wanted an integer >= {least}{null}, got {value!r}"
         elif (f.type is float or (f.type == float | None and value is not None)) and not positive:
             yield f"{f.name}: wanted a number > 0, got {value!r}"
         elif f.type is bool and not isinstance(value, bool):
@@ -62,9 +63,6 @@ def contradictions(c: ModelConfig) -> Iterator[str]:
         yield f"sliding_window {c.sliding_window} with kv_lora_rank is not built here"
     if c.rotary_dim % 2:
         yield f"rotary positions turn pairs, so their dimension must be even, got {c.rotary_dim}"
-    for key, built in _ONLY_BUILT.items():
-        if c.extra.get(key, built) != built:
-            yield f"{key} = {c.extra[key]!r} is not built here, only {built!r}"
     if c.moe_layers:
         yield from _expert_contradictions(c)
 

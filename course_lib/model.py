@@ -11,9 +11,14 @@ from course_lib.weights import copy_from_transformers
 
 
 class MiniDeepSeek(nn.Module):
-    """A decoder-only language model built from a config."""
+    """A decoder-only language model built from a config.
+
+    Raises:
+        ValueError: the config is of a model that the course counts but does not build; the message says why.
+    """
 
     def __init__(self, config: ModelConfig):
+        config.check_buildable()
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)

@@ -67,6 +67,7 @@ class Rotary:
     """
 
     def __init__(self, config: ModelConfig):
+        config.check_buildable()
         scaling = config.rope_scaling
         self.frequencies = frequencies(config.rotary_dim, config.rope_theta, scaling)
         self.gain = 1.0  # YaRN's temperature where it stands on the rotated part instead of the score

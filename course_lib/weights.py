@@ -58,6 +58,7 @@ def copy_from_transformers(model: nn.Module, config: ModelConfig, hf_model: Any,
         ValueError: the two differ in config or in any name or shape; nothing is copied then.
     """
     theirs = ModelConfig.from_json(hf_model.config.to_dict())
+    theirs.check_buildable()
     unlike = [
         f"{name} is {getattr(theirs, name)} there and {getattr(config, name)} here"
         for name in _MUST_AGREE

@@ -9,8 +9,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {
+        "architectures",
         "config",
         "config_json",
+        "config_keys",
+        "config_rope",
         "config_rules",
         "claims",
         "press_table",
@@ -60,14 +63,16 @@ FLOORS = [
     {"__main__", "runs", "workspace"},
 ]
 WITHOUT_TORCH = {
-    "config", "config_json", "config_rules", "claims", "grammar", "stories", "accounting", "figures", "quantity",
-    "pipeline",
+    "architectures", "config", "config_json", "config_keys", "config_rope", "config_rules",
+    "claims", "grammar", "stories", "accounting", "figures", "quantity", "pipeline",
     "cost", "cost_data", "press_table", "fetch", "files",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour
 BESIDE = {
     ("cost_data", "cost"), ("press_table", "claims"),
     ("config", "config_json"), ("config", "config_rules"), ("config_rules", "config"),
+    ("config_json", "architectures"), ("config_json", "config_keys"), ("config_json", "config_rope"),
+    ("config_json", "files"),
     ("mla", "attention"), ("block", "attention"), ("block", "mla"), ("block", "moe"), ("mtp", "block"),
     ("model", "weights"), ("stories", "grammar"), ("widgets", "figures"),
     ("training", "corpus"), ("training", "model"), ("checkpoint", "training"), ("checkpoint", "model"),
