@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from course_lib import accounting, doctor
-from course_lib.config import ModelConfig, published, published_names
+from course_lib.config import ModelConfig, published, published_name
+from course_lib.count_table import print_counts
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -22,31 +21,20 @@ Number = TypeVar("Number", int, float)
 
 @app.command()
 def params(
-    model: Annotated[str, typer.Argument(help="a published model's name, or a path to a config.json")],
+    model: Annotated[
+        str, typer.Argument(help="a published model's name, in any spelling, or a config.json or its folder")
+    ],
     bytes_per_element: Annotated[
         float, typer.Option(min=0.01, help="size of a cached number: 2 for bf16, 1 for fp8")
     ] = 2,
 ) -> None:
     """Count a model's parameters, total and active, and its cache per token."""
+    is_file = published_name(model) is None and (model.endswith(".json") or Path(model).exists() or "/" in model)
     try:
-        config = published(model) if model in published_names() else ModelConfig.from_json(model)
+        config = ModelConfig.from_json(model) if is_file else published(model)
     except ValueError as error:
-        hint = "" if model.endswith(".json") else f"\nPublished models: {', '.join(published_names())}"
-        raise typer.BadParameter(f"{error}{hint}") from None
-    counts = accounting.parameters(config)
-    table = Table(title=config.name or model, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for heading in ("part", "one layer", "layers", "total", "active"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for name, part in counts.components.items():
-        label = name.replace("attention.", "attn ").replace("_", " ")
-        table.add_row(label, *_grouped(part.each, part.layers, part.total, part.active))
-    table.add_section()
-    table.add_row("all", "", "", *_grouped(counts.total, counts.active), style="bold")
-    table.add_row("no embedding", "", "", "", *_grouped(counts.active_without_embedding))
-    table.add_row("no vocabulary", "", "", "", *_grouped(counts.active_without_vocabulary))
-    console.print(table)
-    elements, size = accounting.cache_elements(config), accounting.cache_bytes(config, 1, bytes_per_element)
-    console.print("cache a token: {} numbers, {} bytes".format(*_grouped(elements, size)))
+        raise typer.BadParameter(str(error)) from None
+    print_counts(console, config, config.name or model, bytes_per_element)
 
 
 @app.command()
@@ -132,6 +120,8 @@ def lab(context: typer.Context) -> None:
 @app.command(name="doctor")
 def doctor_command() -> None:
     """Check this machine, and say how to mend what it lacks."""
+    from course_lib import doctor  # here, as it imports PyTorch
+
     table = Table("", "found", "to mend")
     for finding in doctor.examine():
         table.add_row(finding.name, finding.found, finding.remedy)
@@ -160,10 +150,6 @@ def _numbers(kind: type[Number], name: str, text: str) -> list[Number]:
     if not numbers or not all(0 <= number < math.inf for number in numbers):
         raise ValueError(f"{name}: wanted numbers separated by commas, got {text!r}")
     return numbers
-
-
-def _grouped(*counts: int) -> list[str]:
-    return [f"{count:,}" for count in counts]
 
 
 if __name__ == "__main__":

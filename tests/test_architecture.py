@@ -59,12 +59,12 @@ FLOORS = [
         "experiments",
         "exercises",
     },
-    {"figures", "widgets"},
+    {"figures", "widgets", "count_table"},
     {"__main__", "runs", "workspace"},
 ]
 WITHOUT_TORCH = {
     "architectures", "config", "config_json", "config_keys", "config_rope", "config_rules",
-    "claims", "grammar", "stories", "accounting", "figures", "quantity", "pipeline",
+    "claims", "grammar", "stories", "accounting", "count_table", "figures", "quantity", "pipeline",
     "cost", "cost_data", "press_table", "fetch", "files",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour

@@ -1,8 +1,10 @@
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -35,10 +37,46 @@ def test_params_reads_any_config_json(tmp_path: Path) -> None:
     assert "671,026,419,200" in text and "35,136 numbers, 35,136 bytes" in text
 
 
+KIMI_K2: dict[str, Any] = {
+    **V3, "name": "Kimi-K2", "model_type": "kimi_k2", "vocab_size": 163840, "num_attention_heads": 64,
+    "num_key_value_heads": 64, "n_routed_experts": 384, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+KIMI_NUMBERS = {"1,026,408,232,448", "1,014,686,023,680", "16,911,433,728", "35,136", "70,272", "60", "384"} - {"384"}
+
+
+@pytest.mark.parametrize("columns", [*range(1, 12), 20, 32, 38, 40, 50, 60, 71, 72, 73, 79, 80, 81, 100, 200])
+def test_params_cuts_and_wraps_no_number_at_any_width(columns: int, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(KIMI_K2))
+    result = CliRunner().invoke(app, ["params", str(tmp_path)], env={"COLUMNS": str(columns)})
+    assert result.exit_code == 0 and "…" not in result.output
+    assert set(re.findall(r"[\d,]*\d", result.output)) >= KIMI_NUMBERS
+    assert all(len(line) <= columns for line in result.output.splitlines()) or columns < 36
+
+
+@pytest.mark.parametrize("name", ["DeepSeek-V3", "deepseek_v3", "deepseek v3", "DEEPSEEK-V3"])
+def test_params_takes_a_published_name_in_any_spelling(name: str) -> None:
+    assert run("params", name) == run("params", "deepseek-v3")
+
+
+def test_params_names_a_file_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.json").write_text("{}", encoding="utf-8-sig")
+    code, text = run("params", "mine.json")
+    assert code == 2 and "mine.json: it is empty" in text
+
+
+def test_params_does_not_import_pytorch() -> None:
+    """It takes seconds, and a count needs none of it."""
+    code = "import sys; sys.modules['torch'] = None; import course_lib.__main__ as m; m.app(['params', 'deepseek-v3'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "671,026,419,200" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["params", "deepseek-v9"], "Published models: deepseek-llm-67b"),
+        (["params", "deepseek-v9"], "no published model 'deepseek-v9'; did you mean deepseek-v3"),
+        (["params", "DepSeek-V3"], "did you mean deepseek-v3"),
         (["params", "absent/config.json"], "no file"),
         (["bench", "nothing"], "no benchmark 'nothing'; known: decode"),
     ],
