@@ -77,16 +77,25 @@ class State:
 
 
 def minimise(
-    starts: Float[Tensor, "b 5"], weights: Float[Tensor, "b n"], runs: Runs, *, delta: float, iterations: int = 200
+    starts: Float[Tensor, "b 5"],
+    weights: Float[Tensor, "b n"],
+    runs: Runs,
+    *,
+    delta: float,
+    iterations: int = 200,
+    hold_floor: bool = False,
 ) -> Fits:
-    """The minimum of sum over runs of weight * Huber(ln loss - ln predicted) near each start."""
+    """The minimum of sum over runs of weight * Huber(ln loss - ln predicted) near each start.
+
+    With `hold_floor`, ln E stays as it is in the start, and the other four are fitted.
+    """
     size = PROBLEMS_AT_ONCE.get(starts.device.type, len(starts))
     # A large block, freed at once: from then on glibc keeps freed memory of up to twice its size for the next
     # intermediate result. Handed back to the system each time, it took two thirds of a fit.
     torch.empty(2**24, dtype=torch.uint8, device="cpu")
     parts = zip(runs.centred(starts).split(size), weights.split(size), strict=True)
     with _one_thread():
-        done = [_minimise(theta, part, runs, delta, iterations) for theta, part in parts]
+        done = [_minimise(theta, part, runs, delta, iterations, hold_floor) for theta, part in parts]
     theta, objective, converged = (torch.cat(columns) for columns in zip(*done, strict=True))
     return Fits(runs.plain(theta), objective, converged)
 
@@ -103,7 +112,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _minimise(
-    start: Float[Tensor, "b 5"], weights: Float[Tensor, "b n"], runs: Runs, delta: float, iterations: int
+    start: Float[Tensor, "b 5"], weights: Float[Tensor, "b n"], runs: Runs, delta: float, iterations: int, held: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Newton's method, damped as Levenberg and Marquardt did, until each problem is done; the done leave the batch.
 
@@ -113,7 +122,8 @@ def _minimise(
     """
     theta, objective = start.clone(), torch.full_like(start[:, 0], torch.inf)
     converged = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-    state, row = _look(start, weights, runs, delta), torch.arange(len(start), device=start.device)
+    look = _look_with_floor_held if held else _look
+    state, row = look(start, weights, runs, delta), torch.arange(len(start), device=start.device)
     damping = torch.full_like(state.objective, 0.1)
     floor = 1e-16 * delta**2 * weights.sum(1)  # rounding: the objective of a perfect fit is not quite 0
     for _ in range(iterations):
@@ -122,7 +132,7 @@ def _minimise(
         step = -torch.cholesky_solve(state.gradient[:, :, None], factor)[:, :, 0]
         step = torch.where((failed == 0)[:, None], step, 0.0)
         promised = -0.5 * (step * state.gradient).sum(1)  # decrease
-        trial = _look(state.theta + step, weights, runs, delta)
+        trial = look(state.theta + step, weights, runs, delta)
         little = (promised < floor) | (promised < ENOUGH * state.objective) & (damping < 0.01)
         nearly = (failed == 0) & little
         slack = nearly * (1e-12 * state.objective + floor)  # rounding decides no last step
@@ -163,6 +173,18 @@ def _look(theta: Float[Tensor, "b 5"], weights: Float[Tensor, "b n"], runs: Runs
     metric = (flat, flat_p, flat_q, flat_p * p, flat_p * q, flat_q * q)
     gradient = -_sums((pull, pull_p, pull_q), runs)[:, [1, 3, 0, 2, 4]] * SIGNS.to(theta)
     return State(theta, objective, gradient, _symmetric(hessian, runs), _symmetric(metric, runs))
+
+
+def _look_with_floor_held(
+    theta: Float[Tensor, "b 5"], weights: Float[Tensor, "b n"], runs: Runs, delta: float
+) -> State:
+    """The same, with derivatives in ln E that let no step change it."""
+    state = _look(theta, weights, runs, delta)
+    state.gradient[:, 2] = 0
+    for matrix in (state.hessian, state.metric):
+        matrix[:, 2], matrix[:, :, 2] = 0, 0
+        matrix[:, 2, 2] = 1
+    return state
 
 
 def _sums(columns: tuple[Float[Tensor, "b n"], ...], runs: Runs) -> Float[Tensor, "b sums"]:

@@ -1,18 +1,22 @@
 """The parametric law, loss = E + A/N^alpha + B/D^beta (arXiv:2203.15556 s3.3), and what follows from it."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from course_lib.batched_fit import Fits, Runs, minimise
-from course_lib.fit_data import Column, Device, check_level, columns, percentiles, resample_counts
+from course_lib.design import UNDETERMINED, check_design, strength
+from course_lib.fit_data import Column, Device, check_above_0, check_level, columns, percentiles, resample_counts
 from course_lib.quantity import Estimate, table
 
+FITS = tuple(field.name for field in fields(Fits))
 FLOPS_PER_PARAMETER_AND_TOKEN = 6  # forward 2, backward 4; attention scores are not counted
+NO_FLOOR = 1e-3  # E below this part of the lowest loss counts as 0
 # Starts: exponents, E as a part of the lowest loss, and the part of the rest that A/N^alpha has at the mean run
 EXPONENTS, FLOORS, SHARES = (0.1, 0.3, 0.6, 1.2), (0.3, 0.6, 0.9), (0.2, 0.5, 0.8)
 
@@ -80,7 +84,10 @@ class Allocation:
 
 @dataclass(frozen=True, kw_only=True)
 class ParametricFit:
-    """A fitted law. `message` says what is wrong with it, and is empty where nothing is."""
+    """A fitted law. `message` says what is wrong with it, and is empty where nothing is; each estimate carries it too.
+
+    Tensors lie on the device of the fit.
+    """
 
     E: Estimate
     A: Estimate
@@ -92,7 +99,7 @@ class ParametricFit:
     residuals: Float[Tensor, " n"]  # ln loss - ln predicted
     message: str
     level: float
-    resampled: Float[Tensor, "b 5"]  # theta of each resample
+    resampled: Float[Tensor, "b 5"]  # theta of each resample that determines the law
 
     @cached_property
     def law(self) -> ParametricLaw:
@@ -108,14 +115,18 @@ class ParametricFit:
         loss = predict(every, n[:, None], d[:, None])[:, 0]
         units = (("parameters", n), ("tokens", d), ("tokens a parameter", d / n), (self.E.unit, loss))
         found = [percentiles(float(x[0]), x[1:], self.level, unit=unit, source=self.E.source) for unit, x in units]
+        message = self.message
         if lost := len(self.resampled) - len(usable):
-            message = f"{lost} of {len(self.resampled)} resamples have no best model and are left out of the intervals."
-            found = [replace(each, message=message) for each in found]
+            left_out = (
+                f"{lost} of {len(self.resampled)} resamples have no best model and are left out of the intervals."
+            )
+            message = f"{message} {left_out}".lstrip()
+        found = [replace(each, message=message) for each in found]
         return Allocation(flops=flops, params=found[0], tokens=found[1], tokens_per_param=found[2], loss=found[3])
 
     def _repr_html_(self) -> str:
         names = ("E", "A", "B", "alpha", "beta", "a")
-        note = f"{self.message} Objective {self.objective:.6g} over {len(self.residuals)} runs.".lstrip()
+        note = f"Objective {self.objective:.6g} over {len(self.residuals)} runs."
         return table("loss = E + A/N^alpha + B/D^beta", {name: getattr(self, name) for name in names}, note)
 
 
@@ -134,28 +145,34 @@ def fit_parametric(
 ) -> ParametricFit:
     """Least sum over runs of Huber(ln loss - ln predicted), from a grid of 144 starts.
 
-    Intervals are percentiles of as many `resamples` of the runs, each fitted from the optimum of all runs; 0: none. One
-    that does not converge is not left out, for it is those with a low floor that do not. Of
-    400 made-up sets of 240 runs with heavy-tailed noise, those of 95% covered the true a in 377.
+    Intervals are percentiles of as many `resamples` of the runs, each fitted from the optimum of all runs (and from a
+    law with a floor, where that optimum has none); 0 gives none. A resample whose runs cannot determine the law, since
+    too few of them are different, is left out; if that concerns more than half, there are no intervals. One that does
+    not converge is counted as it is: those are the ones with a low floor, and without them the interval would be too
+    narrow. Of 400 simulated sets of 240 runs with heavy-tailed noise, 95% intervals covered the true a in 377.
+
+    Runs that determine the law only weakly give a message and no intervals, see `course_lib.design`. Where the loss
+    shows no floor, the best E is 0, which ln E never reaches: then E is some small number, and the message says so.
 
     Raises:
-        ValueError: columns that are no runs, fewer than 6 runs, or N or D the same in all.
+        ValueError: columns that are not finite numbers above 0, fewer than 6 runs, or runs that cannot determine the
+            law, such as runs that all have the same N, D or D/N.
     """
     n, d, y = columns(device, params=params, tokens=tokens, loss=loss)
     check_level(level, resamples)
-    if delta <= 0:
-        raise ValueError(f"delta must be above 0, got {delta}")
-    _want_spread(n, d)
+    check_above_0(delta=delta)
+    weakness = check_design(n, d)
     runs = Runs.of(n, d, y)
-    finalists = _from_all_starts(runs, y, delta)
+    finalists, floored = _from_all_starts(runs, y, delta)
     best = finalists.theta[0]
-    counts = resample_counts(resamples, len(y), seed=seed, device=y.device)
-    again = minimise(best.expand(resamples, 5), counts, runs, delta=delta)
-    message = " ".join(_problems(finalists, y) + _restless(again))
+    counts = resample_counts(0 if weakness else resamples, len(y), seed=seed, device=y.device)
+    counts, too_few = _determined(n, d, counts)
+    again = _lowest([minimise(x.expand(len(counts), 5), counts, runs, delta=delta) for x in (best, *floored)])
+    message = " ".join(part for part in (weakness, *_problems(finalists, y), too_few, *_restless(again)) if part)
     values = _readable(torch.cat([best[None], again.theta]))
     units = {"E": unit, "A": f"{unit} x parameters^alpha", "B": f"{unit} x tokens^beta"}
     found = {
-        name: percentiles(float(x[0]), x[1:], level, unit=units.get(name, ""), source=source)
+        name: replace(percentiles(float(x[0]), x[1:], level, unit=units.get(name, ""), source=source), message=message)
         for name, x in values.items()
     }
     residuals = y.log() - predict(best[None], n, d)[0].log()
@@ -163,6 +180,19 @@ def fit_parametric(
     return ParametricFit(
         **found, objective=objective, residuals=residuals, message=message, level=level, resampled=again.theta
     )
+
+
+def _determined(
+    n: Float[Tensor, " n"], d: Float[Tensor, " n"], counts: Float[Tensor, "b n"]
+) -> tuple[Float[Tensor, "some n"], str]:
+    """The resamples that determine the law, if they are at least half; and what to say of the others."""
+    if not len(counts):
+        return counts, ""
+    enough = strength(n, d, counts) >= UNDETERMINED
+    of, lost = len(counts), int((~enough).sum())
+    if 2 * lost > of:
+        return counts[:0], f"Too few runs for intervals: {lost} of {of} resamples do not determine the law."
+    return counts[enough], f"{lost} of {of} resamples do not determine the law and are left out." if lost else ""
 
 
 def predict(
@@ -177,28 +207,55 @@ def predict(
 def optimal_logs(theta: Float[Tensor, "b 5"], flops: float) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """ln N and ln D at the least loss under 6ND = flops, where alpha A/N^alpha = beta B/D^beta."""
     a, b, _, alpha, beta = theta.unbind(1)
-    if flops <= 0 or bool((alpha[0] <= 0) | (beta[0] <= 0)):
-        exponents = f"{float(alpha[0]):.3g} and {float(beta[0]):.3g}"
-        raise ValueError(f"want flops, alpha and beta above 0, got {flops:.3g}, {exponents}: there is no best model")
+    check_above_0(flops=flops)
+    if bool((alpha[0] <= 0) | (beta[0] <= 0)):
+        exponents = f"alpha {float(alpha[0]):.3g} and beta {float(beta[0]):.3g}"
+        raise ValueError(f"there is no best model, since an exponent is not above 0: {exponents}")
     product = math.log(flops / FLOPS_PER_PARAMETER_AND_TOKEN)
     log_n = (alpha.log() + a - beta.log() - b + beta * product) / (alpha + beta)
     return log_n, product - log_n
 
 
-def _want_spread(n: Float[Tensor, " n"], d: Float[Tensor, " n"]) -> None:
-    if len(n) < 6:
-        raise ValueError(f"five parameters need 6 runs or more, got {len(n)}")
-    for name, values in (("params", n), ("tokens", d)):
-        if bool(values.max() <= values.min() * (1 + 1e-9)):
-            raise ValueError(f"{name}: the same in all runs, so nothing tells how the loss depends on it")
+def _from_all_starts(runs: Runs, loss: Float[Tensor, " n"], delta: float) -> tuple[Fits, Float[Tensor, "some 5"]]:
+    """A few steps from every start, then the best dozen to the end; the best of these first.
 
-
-def _from_all_starts(runs: Runs, loss: Float[Tensor, " n"], delta: float) -> Fits:
-    """A few steps from every start, then the best dozen to the end; the best of these first."""
+    If that one has no floor, also an early law that has one, for resamples: where E is 0, ln E has no gradient that
+    would lead one with a floor back to it.
+    """
     starts = _starts(runs, loss)
     weights = torch.ones_like(loss).expand(len(starts), -1)
     first = _sorted(minimise(starts, weights, runs, delta=delta, iterations=10))
-    return _sorted(minimise(first.theta[:12], weights[:12], runs, delta=delta, iterations=400))
+    finalists = minimise(first.theta[:12], weights[:12], runs, delta=delta, iterations=400)
+    finalists = _sorted(finalists if bool(finalists.converged.any()) else _without_floor(finalists, loss, runs, delta))
+    if bool(_has_floor(finalists.theta[:1], loss).all()):
+        return finalists, first.theta[:0]
+    return finalists, first.theta[_has_floor(first.theta, loss, part=0.03)][:1]
+
+
+def _has_floor(theta: Float[Tensor, "b 5"], loss: Float[Tensor, " n"], part: float = NO_FLOOR) -> Bool[Tensor, " b"]:
+    return theta[:, 2].exp() >= part * loss.min()
+
+
+def _lowest(fits: Sequence[Fits]) -> Fits:
+    """Of several fits of the same problems, the one with the lowest objective for each."""
+    best = torch.stack([each.objective for each in fits]).argmin(0)
+    rows = torch.arange(len(best), device=best.device)
+    return Fits(*(torch.stack([getattr(each, name) for each in fits])[best, rows] for name in FITS))
+
+
+def _without_floor(fits: Fits, loss: Float[Tensor, " n"], runs: Runs, delta: float) -> Fits:
+    """With the best law that has no floor among them: the steps towards E = 0 get shorter without end.
+
+    It is sought from where ln loss has the value and the slopes of the best law at the mean run.
+    """
+    a, b, e, alpha, beta = runs.centred(_sorted(fits).theta[:1]).unbind(1)
+    none = (loss.min() * NO_FLOOR**3).log().expand_as(e)
+    part = (a.exp() + b.exp()) / (a.exp() + b.exp() + 1)  # of the loss that is not E
+    shift = e - none - part.log()
+    start = runs.plain(torch.stack([a + shift, b + shift, none, alpha * part, beta * part], dim=1))
+    weights = torch.ones_like(loss)[None]
+    more = minimise(start, weights, runs, delta=delta, iterations=400, hold_floor=True)
+    return Fits(*(torch.cat([getattr(each, name) for each in (fits, more)]) for name in FITS))
 
 
 def _sorted(fits: Fits) -> Fits:
@@ -222,10 +279,10 @@ def _readable(theta: Float[Tensor, "b 5"]) -> dict[str, Float[Tensor, " b"]]:
 def _problems(fits: Fits, loss: Float[Tensor, " n"]) -> list[str]:
     best, problems = fits.theta[0], []
     at_best = fits.objective <= fits.objective[0] * (1 + 1e-9)
-    if not bool((fits.converged & at_best).any()):
-        problems.append("No convergence: the best start had not reached a minimum when the iterations were spent.")
-    if bool(best[2].exp() < 1e-3 * loss.min()):
+    if not bool(_has_floor(best[None], loss).all()):
         problems.append("Optimum at the edge: E runs to 0, so these runs show no floor.")
+    elif not bool((fits.converged & at_best).any()):
+        problems.append("No convergence: the best start had not reached a minimum when the iterations were spent.")
     if bool((best[3:] <= 0).any()):
         problems.append("Optimum at the edge: an exponent is not above 0, so more of N or D does not help.")
     return problems
