@@ -14,6 +14,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from course_lib import files
+
 ROOT = Path(__file__).resolve().parents[1]
 BOOTSTRAP = Path("notebooks/source/bootstrap.txt")
 BRANCH = "main"
@@ -35,7 +37,8 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
         name = owner_and_name(parser.parse_args(arguments).repository)
     except ValueError as error:
         parser.error(str(error))
-    write(root / BOOTSTRAP, REPOSITORY.sub(f'REPOSITORY = "{name}"', (root / BOOTSTRAP).read_text(encoding="utf-8"), 1))
+    bootstrap = (root / BOOTSTRAP).read_text(encoding="utf-8")
+    files.write_text(root / BOOTSTRAP, REPOSITORY.sub(f'REPOSITORY = "{name}"', bootstrap, count=1))
     changed = [path for path in notebooks(root) if stamp(path, root)]
     print(f"{name}, branch {BRANCH}: {len(changed)} notebooks changed. Push them: Colab sees what is on GitHub.")
     return 0
@@ -101,15 +104,8 @@ def stamp(path: Path, root: Path = ROOT) -> bool:
     before = path.read_text(encoding="utf-8")
     after = nbformat.writes(stamped(nbformat.reads(before, as_version=4), page_of(path), root)) + "\n"
     if changed := after != before:
-        write(path, after)
+        files.write_text(path, after)
     return changed
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
 
 
 if __name__ == "__main__":

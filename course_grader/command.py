@@ -22,6 +22,7 @@ from course_grader.grading import Record, Store
 from course_grader.outputs import problems, write_outputs
 from course_grader.sandbox import UnavailableError, best_kind
 from course_grader.submissions import Submission, collect, left_out
+from course_lib import files
 from course_lib.exercises import BANK
 
 BARE = (
@@ -57,7 +58,8 @@ def grade(order: Order) -> bool:
     chosen = submissions if order.student is None else [_named(order.student, submissions)]
     for name in left_out(order.submissions, order.assignment):
         console.print(Text(f"left out, no submission of {order.assignment}: {inert.plain(name)}"), soft_wrap=True)
-    with grading.alone(order.out):
+    refusal = f"another run is at work on {order.out}: wait until it ends, or take another --out"
+    with files.locked(order.out / ".lock", refusal):
         return _grade(order, pages, chosen, kind)
 
 

@@ -34,6 +34,7 @@ from course_grader import inert
 from course_grader.grading import Record, write
 from course_grader.release import ASSIGNMENTS
 from course_grader.stored import digest
+from course_lib import files
 
 COURSE = "deepseek"
 MOST_SHOWN = 200  # cells beside the answers
@@ -149,10 +150,8 @@ def _address(path: Path) -> Any:
 def _create(path: Path) -> None:
     """Whole or not at all: nbgrader takes one whose making was interrupted for complete."""
     if not path.exists():
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.unlink(missing_ok=True)
-        Gradebook(_address(part), COURSE).close()
-        part.replace(path)
+        with files.replacing(path) as part:
+            Gradebook(_address(part), COURSE).close()
 
 
 @contextmanager

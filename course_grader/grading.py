@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from course_grader import inert, judge, notebook
 from course_grader.sandbox import Limits, Sandbox, UnavailableError
 from course_grader.submissions import Submission
+from course_lib import files
 from course_lib.exercises import BANK
 from course_lib.sweep import backend
 
@@ -106,24 +107,6 @@ class Store:
         if not re.fullmatch(r"[0-9a-f]{64}\n?", text := path.read_text(errors="replace")):
             raise ValueError(f"{path} is damaged; bring it back, or move it away, and later inputs come from a new one")
         return bytes.fromhex(text)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One run at a time writes to a folder of grades. The kernel lifts the lock when the process ends, however it ends.
-
-    Raises:
-        ValueError: another one is at work there.
-    """
-    import fcntl  # here: Windows, where grading is refused, has none
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another run is at work on {folder}: wait until it ends, or take another --out") from None
-        yield
 
 
 def grade(
@@ -217,19 +200,10 @@ def _sandbox(limits: Limits | None, kind: str | None, thread: int) -> Sandbox:
 
 
 def write(path: Path, text: str, mode: int = 0o644, *, lasting: bool = False) -> None:
-    """Whole or not at all; a file that has this text already is left as it is. What cannot be made again is `lasting`:
-    it is on the disk before it has its name, so that not even a power cut leaves a part of it. That takes time.
-    """
+    """As `files.write_text`, but leaves a file that has this text already, and writes "?" for what UTF-8 cannot say."""
     data = text.encode(errors="replace")
     with suppress(FileNotFoundError):
         if path.read_bytes() == data:
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(opened, "wb") as file:
-        file.write(data)
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
+    with files.replacing(path, mode=mode, lasting=lasting) as part:
+        part.write_bytes(data)

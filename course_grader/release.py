@@ -17,6 +17,7 @@ from nbgrader.preprocessors import (
 
 from course_grader.colab import page_of, stamped
 from course_grader.stored import digest, executed, normalised
+from course_lib import files
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
 STUB = {"python": "raise NotImplementedError"}
@@ -57,14 +58,13 @@ def stale(source: Path) -> bool:
 
 
 def write(source: Path) -> None:
-    target(source).parent.mkdir(parents=True, exist_ok=True)
-    target(source).write_text(released(source), encoding="utf-8", newline="\n")
+    files.write_text(target(source), released(source))
 
 
 def run(source: Path) -> None:
     """Run a source notebook and store what its cells show."""
     notebook = executed(read(source), source.parent)
-    source.write_text(text(normalise(notebook)), encoding="utf-8", newline="\n")
+    files.write_text(source, text(normalise(notebook)))
 
 
 def read(source: Path) -> NotebookNode:

@@ -4,6 +4,8 @@ import math
 import os
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -41,58 +43,92 @@ def params(
 def train(
     text: Annotated[str, typer.Option(help="stories, python-docs, tinyshakespeare, or a file")] = "stories",
     steps: Annotated[int, typer.Option(min=1)] = 300,
-    batch_size: Annotated[int, typer.Option(min=1, help="sequences a step")] = 16,
-    length: Annotated[int, typer.Option(min=1, help="bytes of a sequence")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, help="sequences per step")] = 16,
+    length: Annotated[int, typer.Option(min=1, help="bytes per sequence")] = 128,
     learning_rate: Annotated[float, typer.Option(help="at its peak")] = 5e-3,
-    bias_speed: Annotated[float, typer.Option(min=0, help="balance by bias: its step")] = 0.01,
+    bias_speed: Annotated[float, typer.Option(min=0, help="balance by bias: how far it moves per step")] = 0.01,
     sequence_alpha: Annotated[float, typer.Option(min=0, help="balance by loss: its weight")] = 0.0,
-    mtp_depths: Annotated[int | None, typer.Option(min=0, help="tokens to predict further; as in the config")] = None,
+    mtp_depths: Annotated[int | None, typer.Option(min=0, help="MTP depths; by default as in the config")] = None,
     seed: int = 0,
-    config: Annotated[Path | None, typer.Option(help="a config.json; the course's mini model by default")] = None,
-    out: Annotated[Path, typer.Option(help="folder of the checkpoint, which is gone on from")] = Path("runs/train"),
-    device: Annotated[str | None, typer.Option(help="cuda where there is one")] = None,
-    mixed_precision: Annotated[bool | None, typer.Option(help="products in bfloat16; on CUDA by default")] = None,
+    config: Annotated[Path | None, typer.Option(help="a config.json; by default the course's mini model")] = None,
+    out: Annotated[Path, typer.Option(help="checkpoint folder; an existing checkpoint is resumed")] = Path(
+        "runs/train"
+    ),
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default cuda if there is one")] = None,
+    mixed_precision: Annotated[
+        bool | None, typer.Option(help="products in bfloat16; by default on GPUs that have it")
+    ] = None,
 ) -> None:
-    """Train a small DeepSeek on a text. Stop it with Ctrl-C; the same command goes on."""
-    from course_lib import runs  # here: PyTorch takes seconds to import, and other commands do without
-    from course_lib.training import Recipe
+    """Train a small DeepSeek on a text. Stop it with Ctrl-C; the same command continues."""
+    from course_lib import host, preflight
 
-    place = device or runs.default_device()
-    try:
+    with _explained():
+        shape = preflight.byte_model(config, mtp_depths)
+        # the weights are made in main memory, for a GPU too, so a giant is refused before PyTorch is imported
+        preflight.refuse_too_large(
+            shape, host.available_memory(), "this machine", bytes_each=preflight.BYTES_PER_WEIGHT
+        )
+        from course_lib import devices, runs  # PyTorch takes seconds to import, and other commands do without
+        from course_lib.training import DivergedError, Recipe
+
         recipe = Recipe(
             steps=steps, batch_size=batch_size, length=length, learning_rate=learning_rate, bias_speed=bias_speed,
             sequence_alpha=sequence_alpha, seed=seed,
-            mixed_precision=place == "cuda" if mixed_precision is None else mixed_precision,
         )  # fmt: skip
-        runs.train(text, config, mtp_depths, recipe, out, place)
-    except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error)) from None
+        try:
+            runs.train(text, shape, recipe, out, devices.choose(device), mixed_precision=mixed_precision)
+        except DivergedError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+@app.command()
+def write(
+    model: Annotated[
+        Path | None, typer.Option(help="folder of a finished training; by default the course's Shakespeare model")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="what the model continues")] = "Once upon a time",
+    tokens: Annotated[int, typer.Option(min=1, help="bytes to write")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest byte")] = 0.8,
+    top_p: Annotated[float, typer.Option(help="draw among the likeliest bytes that hold this probability")] = 1.0,
+    seed: int = 0,
+    speculate: Annotated[
+        bool | None, typer.Option(help="check drafts of the MTP depths; by default if the model has any")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default cuda if there is one")] = None,
+) -> None:
+    """Write text with a model that `train` trained."""
+    from course_lib import devices, runs
+
+    with _explained():
+        runs.write(
+            model, prompt, tokens, devices.choose(device),
+            temperature=temperature, top_p=top_p, seed=seed, speculate=speculate,
+        )  # fmt: skip
 
 
 @app.command(name="sweep")
 def sweep_command(
-    name: Annotated[str, typer.Argument(help="which experiment: balance, ablations or isoflop")],
+    name: Annotated[str, typer.Argument(help="balance or ablations, on the CPU; isoflop, on a GPU if there is one")],
     seeds: Annotated[str, typer.Option(help="separated by commas")] = "0,1,2",
-    steps: Annotated[int | None, typer.Option(min=1, help="of each training; balance, ablations")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="per training; balance, ablations")] = None,
     budgets: Annotated[str | None, typer.Option(help="in FLOP, separated by commas; isoflop")] = None,
-    sizes: Annotated[int | None, typer.Option(min=1, help="models a budget; isoflop")] = None,
-    out: Annotated[Path | None, typer.Option(help="a CSV; rows in it are not run again")] = None,
+    sizes: Annotated[int | None, typer.Option(min=1, help="models per budget; isoflop")] = None,
+    out: Annotated[Path | None, typer.Option(help="a CSV; runs that have a row in it are left out")] = None,
     workers: Annotated[int, typer.Option(min=1, help="trainings at a time, one core each; here")] = os.cpu_count() or 1,
-    cluster: Annotated[str | None, typer.Option(help="of a Dask scheduler, whose workers train instead")] = None,
+    cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler, whose workers train")] = None,
 ) -> None:
-    """Train many small models for a comparison. Stop it with Ctrl-C; the same command goes on."""
+    """Train many small models for a comparison. Stop it with Ctrl-C; the same command continues."""
     from course_lib import runs
     from course_lib.experiments import EXPERIMENTS
 
     if name not in EXPERIMENTS:
-        raise typer.BadParameter(f"no experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
-    try:
+        raise typer.BadParameter(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+    with _explained():
         given = {"steps": steps, "budgets": budgets and _numbers(float, "budgets", budgets), "sizes": sizes}
         options = {option: value for option, value in given.items() if value is not None}
         file = out or Path(f"runs/{name}.csv")
         runs.run_sweep(name, _numbers(int, "seeds", seeds), options, file, workers, cluster)
-    except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -142,13 +178,24 @@ def bench(
     runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What cannot be done is told in a sentence, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
 def _numbers(kind: type[Number], name: str, text: str) -> list[Number]:
     try:
         numbers = [kind(part) for part in text.split(",")]
     except ValueError:
         numbers = []
     if not numbers or not all(0 <= number < math.inf for number in numbers):
-        raise ValueError(f"{name}: wanted numbers separated by commas, got {text!r}")
+        raise ValueError(f"{name}: expected numbers separated by commas, got {text!r}")
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""The model in the box: it has read tinyshakespeare, so that lessons can look at one that has learned something."""
+"""The model in the box: trained on tinyshakespeare, so that lessons can look at a model that has learned something."""
 
 import csv
 import json

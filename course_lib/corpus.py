@@ -124,4 +124,4 @@ def _windows(
     data: UInt8[Tensor, " t"], starts: list[int], length: int, device: torch.device | str | None
 ) -> Int[Tensor, "b window"]:
     # one byte an element until it is on the device
-    return data.unfold(0, length + 1, 1)[torch.tensor(starts)].to(device).long()
+    return data.unfold(0, length + 1, 1)[torch.tensor(starts, device="cpu")].to(device).long()

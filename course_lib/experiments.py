@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from course_lib import corpus
+from course_lib import corpus, devices
 from course_lib.accounting import cache_elements, parameters
 from course_lib.config import mini
 from course_lib.isoflop_runs import isoflop_runs, train_isoflop
@@ -46,6 +46,11 @@ class Experiment:
     takes: tuple[str, ...]  # options of the command line
     compares: tuple[str, ...]  # the columns that tell the runs of a seed apart
     shows: tuple[str, ...]  # the columns to compare
+    uses_gpu: bool = False  # if there is one; the mini model is no faster on it
+
+    def device(self) -> str:
+        """Where its trainings run on this machine."""
+        return str(devices.choose(None if self.uses_gpu else "cpu"))
 
 
 @cache
@@ -131,5 +136,6 @@ EXPERIMENTS = {
         takes=("budgets", "sizes"),
         compares=("budget", "params"),
         shows=("tokens", "loss"),
+        uses_gpu=True,
     ),
 }

@@ -1,6 +1,7 @@
 """Reading files that people edit, and writing files that must never be half there."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,9 @@ def replacing(path: Path, *, mode: int = 0o644, lasting: bool = False) -> Iterat
     try:
         part.unlink(missing_ok=True)  # left by a killed process that had the same number
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT, mode))
+        permissions = stat.S_IMODE(part.stat().st_mode)
         yield part
+        part.chmod(permissions)  # safetensors puts another file in its place, which nobody else could read
         if lasting:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -41,7 +44,11 @@ def read_text(path: Path) -> str:
         ValueError: another encoding; the message names the file.
         OSError: the file cannot be read.
     """
-    data = path.read_bytes()
+    return decoded(path.read_bytes(), path)
+
+
+def decoded(data: bytes, path: Path) -> str:
+    """As `read_text`, for `data` that were read from `path`."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{path} is encoded in UTF-16; save it as UTF-8")
     try:
@@ -50,3 +57,21 @@ def read_text(path: Path) -> str:
         raise ValueError(
             f"{path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}; save it as UTF-8"
         ) from None
+
+
+@contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Holds a lock on the file `path`, which is made for it. The system lifts it when the process ends in any way.
+
+    Raises:
+        ValueError: somebody else holds it, in this process or another; says `refusal`.
+    """
+    from filelock import FileLock, Timeout  # here: its import takes a fifth of a second
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(path, timeout=0).acquire()
+    except Timeout:
+        raise ValueError(refusal) from None
+    with lock:
+        yield

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from course_lib import corpus
+from course_lib import corpus, devices
 from course_lib.accounting import parameters
 from course_lib.config import ModelConfig
 from course_lib.model import MiniDeepSeek
@@ -52,8 +52,11 @@ def isoflop_runs(seeds: list[int], budgets: Sequence[float] = (1e12, 3e12, 1e13)
 
 
 def train_isoflop(budget: float, layers: int, hidden_size: int, seed: int) -> Row:
-    """Trains until 6ND = budget, on text of which little comes twice; the loss is in nats per byte, on 400 kB."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    """Trains until 6ND = budget, on text with few repetitions; the loss is in nats per byte, on 400 kB.
+
+    On a GPU if this process has one, and the row says which.
+    """
+    device = devices.choose()
     params, recipe = size(layers, hidden_size), recipe_for(budget, layers, hidden_size, seed)
     torch.manual_seed(seed)
     seen = recipe.steps * recipe.batch_size * LENGTH
@@ -71,7 +74,7 @@ def train_isoflop(budget: float, layers: int, hidden_size: int, seed: int) -> Ro
         "learning_rate": round(recipe.learning_rate, 6),
         "batch_size": recipe.batch_size,
         "cpu_seconds": round(seconds),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "command": f"course.py sweep isoflop --budgets {budget:g} --seeds {seed}",

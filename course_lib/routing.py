@@ -105,10 +105,22 @@ def sequence_balance_loss(
 
 
 def expert_balance_loss(
-    scores: Float[Tensor, "b t e"], indices: Int[Tensor, "b t k"], alpha: float
+    scores: Float[Tensor, "b t e"],
+    indices: Int[Tensor, "b t k"],
+    alpha: float,
+    *,
+    load: Int[Tensor, " e"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The expert-level loss of DeepSeekMoE and V2, one for all tokens of a batch (arXiv:2401.06066 eqs 12 to 14)."""
-    return alpha * _frequency_times_score(scores.flatten(0, 1)[None], indices.flatten(0, 1)[None]).sum()
+    """The expert-level loss of DeepSeekMoE and V2, one for all tokens of a batch (arXiv:2401.06066 eqs 12 to 14).
+
+    alpha * sum over experts of f P, where f comes from the `load` of the whole batch. If `scores` and `indices` are
+    only one process's share of it, the mean of this loss over the processes is the loss of the batch, and the mean of
+    its gradients is the gradient: f is a count and has none.
+    """
+    e = scores.shape[-1]
+    counts = (expert_load(indices, e) if load is None else load).to(scores.dtype)
+    frequency = counts * e / counts.sum()  # 1: a fair share
+    return alpha * (frequency * scores.flatten(0, 1).mean(0)).sum()
 
 
 def _frequency_times_score(scores: Float[Tensor, "b t e"], indices: Int[Tensor, "b t k"]) -> Float[Tensor, " b"]:

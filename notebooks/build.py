@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 
 from course_grader.colab import stamped, unstamped
 from course_grader.stored import digest, executed, normalised
+from course_lib import files
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -66,9 +67,8 @@ def build(script: Path) -> bool:
     except (CellControlSignal, DeadKernelError, StderrError) as error:
         print(f"not built. {error}")
         return False
-    part = target(script).with_suffix(".part")
-    nbformat.write(normalise(notebook), part)
-    part.replace(target(script))
+    with files.replacing(target(script)) as part:
+        nbformat.write(normalise(notebook), part)
     print(f"{len(notebook.cells)} cells in {time.perf_counter() - start:.0f} s")
     return True
 

@@ -23,6 +23,8 @@ FLOORS = [
         "fetch",
         "files",
         "devices",
+        "host",
+        "distributed",
     },
     {
         "accounting",
@@ -46,7 +48,7 @@ FLOORS = [
         "cost",
         "cost_data",
     },
-    {"attention", "mla", "moe", "block", "mtp"},
+    {"attention", "mla", "moe", "block", "mtp", "preflight"},
     {
         "model",
         "weights",
@@ -66,7 +68,7 @@ FLOORS = [
 WITHOUT_TORCH = {
     "architectures", "config", "config_json", "config_keys", "config_rope", "config_rules",
     "claims", "grammar", "stories", "accounting", "count_table", "figures", "quantity", "pipeline",
-    "cost", "cost_data", "press_table", "fetch", "files",
+    "cost", "cost_data", "press_table", "fetch", "files", "host", "preflight",
 }  # fmt: skip
 # within a floor, the few that may look at a neighbour
 BESIDE = {

@@ -7,15 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from course_lib import checkpoint, corpus, runs
+from course_lib import checkpoint, corpus, preflight, runs
+from course_lib.config import ModelConfig
+from course_lib.corpus import Corpus
 from course_lib.model import MiniDeepSeek
 from course_lib.training import Recipe, Training
 from tests.conftest import tiny_heads, tiny_moe
+from tests.test_training import RECIPE, assert_identical, states, training
 
 ROOT = Path(__file__).parents[1]
 TRAIN = """
@@ -30,7 +38,13 @@ train(Path(sys.argv[1]), "killed")
 
 def train(folder: Path, out: str) -> None:
     recipe = Recipe(steps=60, batch_size=2, length=24, bias_speed=0.01)
-    runs.train(str(folder / "text"), folder / "config.json", 1, recipe, folder / out, "cpu")
+    config = preflight.byte_model(folder / "config.json", 1)
+    runs.train(str(folder / "text"), config, recipe, folder / out, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def text() -> Corpus:
+    return corpus.load("stories", 40_000)
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -63,6 +77,135 @@ def test_a_training_killed_at_random_moments_goes_on_to_the_bit(tmp_path: Path) 
         assert torch.equal(tensor[..., :seconds], other[name][..., :seconds]) if tensor.ndim else tensor == other[name]
 
 
+def test_a_checkpoint_goes_on_to_the_bit(text: Corpus, tmp_path: Path, device: str) -> None:
+    """On one GPU too, for a model this small."""
+    through, halting = training(text, device=device), training(text, device=device)
+    list(through.run())
+    list(halting.run(3))
+    halting.evaluate(sequences=5)
+    checkpoint.save(halting, tmp_path / "a" / "b.safetensors")
+    again = training(text, device=device)
+    checkpoint.resume(again, tmp_path / "a" / "b.safetensors")
+    assert (again.step, again.history.validation) == (3, halting.history.validation)
+    list(again.run())
+    assert_identical(again, through)
+    assert [file.name for file in (tmp_path / "a").iterdir()] == ["b.safetensors"]
+
+
+def test_a_checkpoint_of_another_training_is_refused(text: Corpus, tmp_path: Path) -> None:
+    run = training(text)
+    list(run.run(1))
+    checkpoint.save(run, tmp_path / "run.safetensors")
+    other = training(corpus.load("stories", 39_000), replace(RECIPE, steps=9), hidden_size=24)
+    with pytest.raises(ValueError, match="hidden_size is 26 there and 24 here; steps is 6 there and 9 here; sha256 is"):
+        checkpoint.resume(other, tmp_path / "run.safetensors")
+    assert other.step == 0
+    double = training(text)
+    double.model.float()
+    with pytest.raises(ValueError, match=r"dtype is torch\.float64 there and torch\.float32 here"):
+        checkpoint.resume(double, tmp_path / "run.safetensors")
+
+
+@pytest.mark.parametrize(
+    "config", [tiny_moe(vocab_size=256, num_nextn_predict_layers=1), tiny_heads(2, vocab_size=256)]
+)
+def test_every_kind_of_model_is_resumed_on_another_device(
+    text: Corpus, tmp_path: Path, device: str, config: ModelConfig
+) -> None:
+    def begin(place: str) -> Training:
+        torch.manual_seed(3)
+        return Training(MiniDeepSeek(config).double().to(place), text, Recipe(steps=5, batch_size=2, length=9))
+
+    through, halting, there, back = begin("cpu"), begin("cpu"), begin(device), begin("cpu")
+    list(through.run())
+    list(halting.run(2))
+    checkpoint.save(halting, tmp_path / "run")
+    checkpoint.resume(there, tmp_path / "run")
+    list(there.run(2))
+    checkpoint.save(there, tmp_path / "run")
+    checkpoint.resume(back, tmp_path / "run")
+    list(back.run())
+    assert back.step == 5
+    assert back.history.loss == pytest.approx(through.history.loss, rel=1e-9)
+    for weight, expected in zip(back.model.parameters(), through.model.parameters(), strict=True):
+        torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
+
+
+def test_a_training_under_way_goes_back_to_where_a_checkpoint_was_saved(text: Corpus, tmp_path: Path) -> None:
+    through, run = training(text), training(text)
+    list(through.run())
+    checkpoint.save(run, tmp_path / "start")
+    list(run.run(2))
+    checkpoint.resume(run, tmp_path / "start")
+    assert run.step == 0
+    list(run.run())
+    assert_identical(run, through)
+
+
+def rewritten(path: Path, change: Any) -> None:
+    """The checkpoint at `path`, with its tensors changed and its metadata as they are."""
+    with safe_open(path, framework="pt") as file:
+        meta = file.metadata()
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, meta)
+
+
+def drop(name: str) -> Any:
+    return lambda tensors: tensors.pop(name)
+
+
+def put(name: str, tensor: Tensor) -> Any:
+    return lambda tensors: tensors.update({name: tensor})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (drop("model.norm.weight"), "it lacks model.norm.weight"),
+        (drop("optimizer.exp_avg.norm.weight"), "it lacks optimizer.exp_avg.norm.weight"),
+        (drop("optimizer.step.head.weight"), "it lacks optimizer.step.head.weight"),
+        (drop("history.load"), "it lacks history.load"),
+        (lambda tensors: [tensors.pop(name) for name in list(tensors) if "optimizer" in name], r"it lacks .* more\)"),
+        (put("model.more", torch.ones(2)), "model.more is unknown"),
+        (put("model.norm.weight", torch.ones(27)), r"norm.weight has shape \(27,\), expected \(26,\)"),
+        (put("optimizer.exp_avg_sq.norm.weight", torch.ones(3)), r"norm.weight has shape \(3,\), expected \(26,\)"),
+        (put("history.bias", torch.ones(2, 1, 12)), r"history.bias has shape \(2, 1, 12\), expected \(3, 1, 12\)"),
+    ],
+)
+def test_a_damaged_checkpoint_changes_nothing(text: Corpus, tmp_path: Path, change: Any, reason: str) -> None:
+    run, other, path = training(text), training(text), tmp_path / "run.safetensors"
+    list(run.run(3))
+    checkpoint.save(run, path)
+    rewritten(path, change)
+    list(other.run(1))
+    before = [value.clone() for value in states(other)]
+    with pytest.raises(ValueError, match=rf"run\.safetensors is damaged.*{reason}"):
+        checkpoint.resume(other, path)
+    assert all(map(torch.equal, states(other), before))
+    through = training(text)
+    list(through.run(2))
+    list(other.run(1))
+    assert_identical(other, through)
+
+
+@pytest.mark.parametrize("size", [0, 5, 300, 20_000, -1])
+def test_a_file_that_was_cut_off_is_refused(text: Corpus, tmp_path: Path, size: int) -> None:
+    run, path = training(text), tmp_path / "run.safetensors"
+    list(run.run(1))
+    checkpoint.save(run, path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"run\.safetensors is damaged .*Delete it to start again"):
+        checkpoint.resume(training(text), path)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(text: Corpus, tmp_path: Path) -> None:
+    for meta in (None, {"recipe": "{}"}):
+        save_file({"model.norm.weight": torch.ones(26)}, tmp_path / "old", meta)
+        with pytest.raises(ValueError, match="old is no checkpoint of this version of the course"):
+            checkpoint.resume(training(text), tmp_path / "old")
+
+
 def test_a_model_comes_back(tmp_path: Path) -> None:
     for config in (tiny_moe(num_nextn_predict_layers=2), tiny_heads(2)):
         model = MiniDeepSeek(config)
@@ -73,6 +216,25 @@ def test_a_model_comes_back(tmp_path: Path) -> None:
         for name, weight in model.state_dict().items():
             assert torch.equal(again.state_dict()[name], weight)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_folder_without_a_whole_model_is_explained(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match=r"run holds no model: model.safetensors and config.json not found$"):
+        checkpoint.load_model(folder)
+    checkpoint.save_model(MiniDeepSeek(tiny_moe()), folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-9])
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
+        checkpoint.load_model(folder)
+    checkpoint.save_model(MiniDeepSeek(tiny_moe()), folder)
+    checkpoint.save_model(MiniDeepSeek(tiny_moe(hidden_size=24)), tmp_path / "other")
+    (tmp_path / "other" / "config.json").replace(folder / "config.json")
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged or of another model: .* expected \(37, 24\)"):
+        checkpoint.load_model(folder)
+    (folder / "model.safetensors").rename(folder / "checkpoint.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"model.safetensors not found; its training is not finished: run the"):
+        checkpoint.load_model(folder)
 
 
 def test_a_log_has_means_of_the_steps(tmp_path: Path) -> None:

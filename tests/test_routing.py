@@ -134,6 +134,9 @@ def test_balance_losses() -> None:
     assert float(sequence_balance_loss(scores, indices, 0.3)) == pytest.approx(sum(by_sequence) / 3, rel=1e-12)
     whole = loss_by_loops(scores.flatten(0, 1), indices.flatten(0, 1), 0.3, normalise=False)
     assert float(expert_balance_loss(scores, indices, 0.3)) == pytest.approx(whole, rel=1e-12)
+    load = expert_load(indices, 5)
+    shares = [expert_balance_loss(scores[i, None], indices[i, None], 0.3, load=load) for i in range(3)]
+    assert float(sum(shares)) / 3 == pytest.approx(whole, rel=1e-12), "what each of three processes adds to its loss"
 
 
 def test_the_loss_of_even_routing_is_alpha_and_its_gradient_lowers_busy_experts() -> None:

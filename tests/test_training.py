@@ -1,10 +1,7 @@
 """One training loop: what a step does, that it can be stopped anywhere, and that it really learns."""
 
 import math
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from course_lib import checkpoint, corpus
 from course_lib.config import mini
@@ -20,10 +18,9 @@ from course_lib.model import MiniDeepSeek
 from course_lib.moe import recorded_routing
 from course_lib.mtp import mtp_loss
 from course_lib.routing import expert_load, sequence_balance_loss
-from course_lib.training import Objective, Recipe, Training, held_out_loss
+from course_lib.training import DivergedError, Objective, Recipe, Training, held_out_loss
 from tests.conftest import tiny_heads, tiny_moe
 
-ROOT = Path(__file__).parents[1]
 RECIPE = Recipe(steps=6, batch_size=4, length=11, warmup=2, bias_speed=0.01, sequence_alpha=0.1)
 
 
@@ -48,9 +45,13 @@ def test_the_rate_rises_then_falls_by_half_a_cosine() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"steps": 0}, "steps: wanted >= 1, got 0"),
-        ({"learning_rate": 0.0}, "learning_rate: wanted > 0, got 0.0"),
-        ({"bias_speed": -1.0, "clip": float("nan")}, "clip: wanted > 0, got nan; bias_speed: wanted >= 0, got -1.0"),
+        ({"steps": 0}, "steps: expected >= 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected > 0, got 0.0"),
+        ({"betas": (0.9, 1.0)}, r"betas: expected 0 <= beta < 1, got \(0.9, 1.0\)"),
+        (
+            {"bias_speed": -1.0, "clip": float("nan")},
+            "clip: expected > 0, got nan; bias_speed: expected >= 0, got -1.0",
+        ),
     ],
 )
 def test_impossible_recipes_are_refused(wrong: dict[str, Any], reason: str) -> None:
@@ -86,6 +87,53 @@ def test_a_first_step_by_hand(text: Corpus, device: str) -> None:
     moved = 0.01 * (load.double().mean() - load).sign()
     torch.testing.assert_close(run.routers[0].bias, moved, rtol=0, atol=1e-12)
     assert step.bias.count_nonzero() == 0, "the bias that routed the first step"
+
+
+def adamw_by_hand(
+    weight: Tensor,
+    gradient: Tensor,
+    state: list[Tensor],
+    step: int,
+    rate: float,
+    decay: float,
+    betas: tuple[float, float],
+) -> None:
+    """arXiv:1711.05101 algorithm 2, as PyTorch orders it; `step` from 1, `state` two moments."""
+    for moment, beta, value in zip(state, betas, (gradient, gradient**2), strict=True):
+        moment.copy_(beta * moment + (1 - beta) * value)
+    first, second = (moment / (1 - beta**step) for moment, beta in zip(state, betas, strict=True))
+    weight.copy_(weight - rate * decay * weight - rate * first / (second.sqrt() + 1e-8))
+
+
+@pytest.mark.parametrize("clip", [0.5, 1e9], ids=["clipped", "free"])
+def test_five_steps_by_hand(text: Corpus, device: str, clip: float) -> None:
+    """AdamW with our betas, decay on matrices only, clipping by the norm of all gradients, and the schedule."""
+    betas, decay = (0.8, 0.9), 0.3
+    recipe = Recipe(
+        steps=5, batch_size=3, length=11, learning_rate=0.02, warmup=2, final_fraction=0.2,
+        betas=betas, weight_decay=decay, clip=clip,
+    )  # fmt: skip
+    run, model = training(text, recipe, device), training(text, recipe, device).model
+    state = {name: [torch.zeros_like(weight), torch.zeros_like(weight)] for name, weight in model.named_parameters()}
+    rates = [0.01, 0.02, 0.02, *(0.02 * (0.2 + 0.8 * (1 + math.cos(math.pi * part)) / 2) for part in (0.5, 1.0))]
+    for number, (step, rate) in enumerate(zip(run.run(), rates, strict=True), 1):
+        batch = text.batch(number - 1, 3, 11, seed=0, device=device)
+        model.zero_grad()
+        F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()).backward()
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients.values()))
+        assert norm > 0.5, "or nothing is clipped"
+        assert (step.gradient_norm, step.learning_rate) == (
+            pytest.approx(norm, rel=1e-9),
+            pytest.approx(rate, rel=1e-12),
+        )
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                gradient = gradients[name] * min(1, clip / (norm + 1e-6))
+                decay_here = decay if weight.ndim > 1 else 0.0
+                adamw_by_hand(weight, gradient, state[name], number, rate, decay_here, betas)
+        for name, weight in run.model.named_parameters():
+            torch.testing.assert_close(weight.data, dict(model.named_parameters())[name].data, rtol=0, atol=1e-12)
 
 
 def states(run: Training) -> list[torch.Tensor]:
@@ -131,26 +179,99 @@ def test_a_bias_rule_that_fails_leaves_the_training_where_it_was(text: Corpus) -
     assert_identical(failing, through)
 
 
-def test_a_checkpoint_goes_on_to_the_bit(text: Corpus, tmp_path: Path) -> None:
-    through, halting = training(text), training(text)
+def wrong_shape(bias: Tensor, load: Tensor, speed: float) -> Tensor:
+    return bias[:-1]
+
+
+def nothing(bias: Tensor, load: Tensor, speed: float) -> None:
+    bias += speed
+
+
+@pytest.mark.parametrize(("rule", "got"), [(wrong_shape, r"got shape \(11,\)"), (nothing, "got NoneType")])
+def test_a_bias_rule_that_returns_something_else_is_refused_before_anything_moves(
+    text: Corpus, rule: Any, got: str
+) -> None:
+    through, failing = training(text), training(text)
     list(through.run())
-    list(halting.run(3))
-    halting.evaluate(sequences=5)
-    checkpoint.save(halting, tmp_path / "a" / "b.safetensors")
-    again = training(text)
-    checkpoint.resume(again, tmp_path / "a" / "b.safetensors")
-    assert (again.step, again.history.validation) == (3, halting.history.validation)
-    list(again.run())
-    assert_identical(again, through)
-    assert [file.name for file in (tmp_path / "a").iterdir()] == ["b.safetensors"]
+    right, failing.update_bias = failing.update_bias, rule
+    with pytest.raises(ValueError, match=rf"update_bias must return a tensor of shape \(12,\), one .*; {got}"):
+        list(failing.run())
+    failing.update_bias = right
+    list(failing.run())
+    assert_identical(failing, through)
 
 
-def test_a_checkpoint_of_another_training_is_refused(text: Corpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoiled", ["loss", "gradient"])
+def test_a_training_that_diverges_stays_at_the_step_before(text: Corpus, device: str, spoiled: str) -> None:
+    run = training(text, device=device)
+    good = list(run.run(2))[-1]
+    before = [value.clone() for value in run.model.state_dict().values()]
+    hook = (
+        run.model.norm.register_forward_hook(lambda _module, _inputs, out: out * math.inf)
+        if spoiled == "loss"
+        else run.model.norm.weight.register_hook(lambda gradient: gradient * math.nan)
+    )
+    with pytest.raises(DivergedError, match=rf"step 3 diverged.*{good.loss:.4g}.*Lower the learning rate, .* 0.003"):
+        list(run.run())
+    hook.remove()
+    assert run.step == 2
+    for value, old in zip(run.model.state_dict().values(), before, strict=True):
+        assert torch.equal(value, old)
+    through = training(text, device=device)
+    list(through.run())
+    list(run.run())
+    assert run.history.loss == pytest.approx(through.history.loss, rel=1e-9)
+
+
+def test_a_text_shorter_than_a_sequence_is_refused_at_once(text: Corpus) -> None:
+    short = replace(text, training=text.training[:11])
+    with pytest.raises(ValueError, match=r"windows of 11 \+ 1 bytes do not fit the training text of 11 bytes"):
+        training(short)
+
+
+def test_a_frozen_model_is_refused(text: Corpus) -> None:
+    model = training(text).model.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"all parameters of this model are frozen; call model.requires_grad_\(\)"):
+        Training(model, text, RECIPE)
+
+
+def test_results_come_back_on_the_cpu(text: Corpus, device: str) -> None:
+    run = training(text, device=device)
+    step, evaluation = next(run.run()), run.evaluate(sequences=3)
+    for result in (step.load, step.bias, run.history.load, run.history.bias, evaluation.load):
+        assert result.device == torch.device("cpu")
+    numbers = [step.loss, step.gradient_norm, evaluation.loss, evaluation.max_violation]
+    assert {type(number) for number in (*numbers, held_out_loss(run.model, text, 500))} == {float}
+
+
+def test_the_default_device_changes_nothing(text: Corpus, tmp_path: Path) -> None:
+    """Whatever PyTorch would make elsewhere by default, a training keeps on the model's device and on the CPU."""
+    through, run, resumed = training(text), training(text), training(text)
+    list(through.run())
+    usual = (through.evaluate(sequences=3), held_out_loss(through.model, text, 900))
+    checkpoint.save_model(through.model, tmp_path)
+    torch.set_default_device("meta")
+    try:
+        list(run.run(3))
+        checkpoint.save(run, tmp_path / "run")
+        checkpoint.resume(resumed, tmp_path / "run")
+        list(resumed.run())
+        elsewhere = (resumed.evaluate(sequences=3), held_out_loss(resumed.model, text, 900))
+        loaded = checkpoint.load_model(tmp_path)
+    finally:
+        torch.set_default_device(None)
+    assert_identical(resumed, through)
+    assert (elsewhere[0].loss, elsewhere[1]) == (usual[0].loss, usual[1])
+    assert {weight.device.type for weight in loaded.state_dict().values()} == {"cpu"}
+
+
+def test_freed_memory_is_returned_now_and_then(text: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("course_lib.training.TRIM_EVERY", 2)
     run = training(text)
-    checkpoint.save(run, tmp_path / "run.safetensors")
-    other = training(corpus.load("stories", 39_000), replace(RECIPE, steps=9), hidden_size=24)
-    with pytest.raises(ValueError, match="hidden_size is 26 there and 24 here; steps is 6 there and 9 here; sha256 is"):
-        checkpoint.resume(other, tmp_path / "run.safetensors")
+    monkeypatch.setattr("course_lib.host.return_freed_memory", lambda: calls.append(run.step))
+    list(run.run())
+    assert calls == [2, 4, 6]
 
 
 def test_biases_need_a_model_that_has_them(text: Corpus) -> None:
@@ -163,10 +284,10 @@ def test_mtp_depths_learn_too_and_their_experts_are_balanced(text: Corpus) -> No
     before = [weight.clone() for weight in run.model.mtp.parameters()]
     batch = text.batch(0, 4, 11, seed=0)
     logits = run.model.predict_ahead(batch[:, :-1])
-    loss, added, routings = Objective(run.model, replace(RECIPE, sequence_alpha=0.0))(batch)
+    loss, added, load = Objective(run.model, replace(RECIPE, sequence_alpha=0.0))(batch)
     assert loss.item() == pytest.approx(F.cross_entropy(logits[0].flatten(0, 1), batch[:, 1:].flatten()).item())
     assert added.item() == pytest.approx(mtp_loss(logits[1:], batch, 0.3).item())
-    assert len(routings) == 3
+    assert load.shape == (3, 12)
     list(run.run(2))
     assert run.history.load.shape == (2, 3, 12)
     assert run.history.bias[1].count_nonzero(dim=-1).min() > 0
@@ -196,7 +317,7 @@ def test_evaluation_is_the_mean_over_bytes_and_the_load_of_all(text: Corpus) -> 
 @pytest.mark.parametrize("length", [7, 8, 16, 41])
 def test_held_out_loss_counts_every_byte_but_the_first_once(length: int) -> None:
     short = Corpus(
-        name="short", training=torch.arange(9, dtype=torch.uint8), validation=torch.randint(256, (41,)).byte()
+        name="short", training=torch.arange(13, dtype=torch.uint8), validation=torch.randint(256, (41,)).byte()
     )
     model = training(short).model
     text, losses = short.validation.long(), []
@@ -241,34 +362,3 @@ def test_it_learns_and_the_bias_evens_the_load() -> None:
         assert run.history.loss[-1] < 0.5 * run.history.loss[0]
         violation[speed] = run.history.max_violation[-10:].mean().item()
     assert violation[0.02] < 1.5 < violation[0.0]
-
-
-WORKER = """
-import sys, torch, torch.distributed as dist
-from course_lib import corpus
-from course_lib.mtp import mtp_loss
-from course_lib.training import Objective, Recipe, Training, held_out_loss
-from tests.test_training import RECIPE, training
-dist.init_process_group("gloo")
-run = training(corpus.load("stories", 40_000))
-list(run.run())
-if dist.get_rank() == 0:
-    torch.save((run.history.loss, run.history.load, run.model.state_dict()), sys.argv[1])
-dist.destroy_process_group()
-"""
-
-
-def test_two_processes_train_the_same_model(text: Corpus, tmp_path: Path) -> None:
-    (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(tmp_path / "worker.py"), str(tmp_path / "out.pt")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr[-2000:]
-    loss, load, weights = torch.load(tmp_path / "out.pt")
-    alone = training(text)
-    list(alone.run())
-    assert loss == pytest.approx(alone.history.loss, rel=1e-10)
-    assert torch.equal(load, alone.history.load)
-    for name, weight in alone.model.state_dict().items():
-        torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-10)
