@@ -22,6 +22,7 @@ from course_lib.corpus import Corpus
 from course_lib.experiments import EXPERIMENTS
 from course_lib.generation import Generation, generate
 from course_lib.model import MiniDeepSeek
+from course_lib.routing import max_violation
 from course_lib.sweep import sweep
 from course_lib.training import DivergedError, Recipe, Training
 
@@ -173,13 +174,14 @@ def _run(training: Training, path: Path | None) -> None:
     bar = tqdm(total=steps, initial=training.step, unit="step", disable=path is None)
     try:
         with bar:  # closed, and so drawn for the last time, before anything else is printed
-            for step in training.run():
-                violation = f", MaxVio {training.history.max_violation[-1].mean().item():.2f}" if len(step.load) else ""
-                bar.set_postfix_str(f"loss {step.loss:.3f}{violation}", refresh=False)
-                bar.update()
-                if path and time.monotonic() - saved > SAVE_EVERY:
-                    checkpoint.save(training, path)
-                    saved = time.monotonic()
+            try:
+                for _ in training.run():
+                    _show(bar, training)
+                    if path and time.monotonic() - saved > SAVE_EVERY:
+                        checkpoint.save(training, path)
+                        saved = time.monotonic()
+            finally:
+                _show(bar, training)  # Ctrl-C has waited for one more step
     except DivergedError as error:
         kept = f" {path} is as it was before." if path and path.exists() else ""
         raise DivergedError(f"{error}{kept}") from None
@@ -188,6 +190,14 @@ def _run(training: Training, path: Path | None) -> None:
             checkpoint.save(training, path)
             console.print(f"Stopped after {training.step} of {steps} steps; the same command continues from {path}")
         raise
+
+
+def _show(bar: tqdm, training: Training) -> None:
+    if training.step:
+        step = training.history.steps[-1]
+        violation = f", MaxVio {max_violation(step.load).mean().item():.2f}" if len(step.load) else ""
+        bar.set_postfix_str(f"loss {step.loss:.3f}{violation}", refresh=False)
+        bar.update(training.step - bar.n)
 
 
 def _announce(device: torch.device, mixed_precision: bool, native: bool) -> None:

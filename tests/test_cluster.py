@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,17 @@ def test_a_cluster_with_one_core_is_used_as_well(tmp_path: Path) -> None:
             [{"number": n} for n in (1, 2)], on_a_worker, tmp_path / "log.csv", cluster=cluster.scheduler_address
         )
     assert len(rows) == 2 and len({row["worker"] for row in rows}) == 1
+
+
+def of_another_package(option: int, number: int) -> Row:
+    return {"square": number**2}
+
+
+def test_a_function_with_bound_arguments_needs_its_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_another_package, "__module__", "no_such_module.of_mine")
+    bound = partial(partial(of_another_package, 1))
+    with local_cluster(1) as cluster, pytest.raises(ValueError, match="cannot import no_such_module: start them"):
+        sweep([{"number": 1}], bound, tmp_path / "log.csv", cluster=cluster.scheduler_address)
 
 
 def test_what_a_cluster_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,16 @@
 """Sweeps: one row per finished run, nothing run twice, nothing lost."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from course_lib.experiments import EXPERIMENTS, STRATEGIES, train_balance
 from course_lib.sweep import Row, read, sweep
 
+ROOT = Path(__file__).parents[1]
 RUNS: list[Row] = [{"kind": kind, "seed": seed} for seed in (0, 1) for kind in ("a", "b")]
 
 
@@ -70,3 +74,51 @@ def test_the_balance_experiment_notes_what_it_compares() -> None:
     assert {*experiment.compares, *experiment.shows} <= {*runs[2], *row}
     assert row["loss_curve"] == f"{float(row['loss_curve']):.3f}", "two steps are one point"  # type: ignore[arg-type]
     assert train_balance(**runs[2]) | {"seconds": 0} == row | {"seconds": 0}  # type: ignore[arg-type]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from course_lib.sweep import sweep
+def hold(kind, seed):
+    print("begun", flush=True)
+    time.sleep(600)
+sweep([{"kind": "c", "seed": 0}], hold, Path(sys.argv[1]))
+"""
+
+
+def test_two_sweeps_on_one_file_are_refused_until_the_first_has_ended_or_died(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    sweep(RUNS, note, log)
+    before = log.read_bytes()
+    command = [sys.executable, "-c", HOLD, str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as first:
+        assert first.stdout is not None and first.stdout.readline() == b"begun\n"
+        with pytest.raises(
+            ValueError, match=r"another sweep is writing to .*log\.csv; wait for it or take another file"
+        ):
+            sweep(RUNS, refuse, log)
+        assert log.read_bytes() == before
+        assert len(sweep(RUNS, note, tmp_path / "other.csv")) == 4, "another file is free"
+        first.kill()
+    assert len(sweep(RUNS, refuse, log)) == 4
+
+
+def test_a_line_cut_in_the_middle_of_a_character_is_no_row(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes("kind,seed,loss\na,0,0.5\nb,0,é".encode()[:-1])
+    assert len(read(log)) == 1
+    assert len(sweep(RUNS, note, log)) == 4
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes(b"\xef\xbb\xbfkind,seed,loss\r\na,0,0.5\r\nb,0,0.5\r\n")
+    assert len(sweep(RUNS, note, log)) == 4
+
+
+def test_where_an_experiment_trains_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert {name: experiment.device() for name, experiment in EXPERIMENTS.items()} == {
+        "balance": "cpu", "ablations": "cpu", "isoflop": "cuda",
+    }  # fmt: skip

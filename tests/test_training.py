@@ -206,10 +206,11 @@ def test_a_training_that_diverges_stays_at_the_step_before(text: Corpus, device:
     run = training(text, device=device)
     good = list(run.run(2))[-1]
     before = [value.clone() for value in run.model.state_dict().values()]
+    norm: Any = run.model.norm
     hook = (
-        run.model.norm.register_forward_hook(lambda _module, _inputs, out: out * math.inf)
+        norm.register_forward_hook(lambda _module, _inputs, out: out * math.inf)
         if spoiled == "loss"
-        else run.model.norm.weight.register_hook(lambda gradient: gradient * math.nan)
+        else norm.weight.register_hook(lambda gradient: gradient * math.nan)
     )
     with pytest.raises(DivergedError, match=rf"step 3 diverged.*{good.loss:.4g}.*Lower the learning rate, .* 0.003"):
         list(run.run())
