@@ -6,6 +6,7 @@ To learn
     python3 course.py doctor                  check this machine, and say how to mend what it lacks
     python3 course.py params deepseek-v3      count a model's parameters (the path of a config.json works too)
     python3 course.py train                   train a small DeepSeek on a text
+    python3 course.py write                   write text with it, or with the model in the box
     python3 course.py sweep balance           train many, for a comparison
 To check
     python3 course.py test                    run every test and every notebook
@@ -36,8 +37,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.json"  # written last, so an interrupted installation is done again
 NEEDS = {
-    "lab": ["lab"], "doctor": [], "params": [], "train": [], "sweep": [], "test": ["lab", "test"], "bench": ["test"],
-    "release": ["test"], "colab": ["lab"], "grade": ["test"],
+    "lab": ["lab"], "doctor": [], "params": [], "train": [], "write": [], "sweep": [], "test": ["lab", "test"],
+    "bench": ["test"], "release": ["test"], "colab": ["lab"], "grade": ["test"],
 }  # fmt: skip
 ROOM = 2e9  # bytes of an installation with PyTorch for CPUs
 
