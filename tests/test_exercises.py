@@ -70,7 +70,7 @@ def test_a_fault_of_the_exercise_is_told_as_one(
     with pytest.raises(FaultError, match=told):
         HW1["rotate"].grade(rotate)
     assert check(rotate) == 0
-    assert f"0 of 3 points. {told}. That is no fault of yours." in capsys.readouterr().out
+    assert f"0 of 3 points. {told}. That is our fault, not yours." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
@@ -295,9 +295,8 @@ def test_exchanged_axes_are_told_by_their_letters(name: str) -> None:
 
 
 def test_axes_of_one_size_are_not_told_apart() -> None:
-    assert difference(torch.ones(1, 2, 1), torch.ones(1, 1, 2), axes="x y z").endswith(
-        "the same axes in another order."
-    )
+    found = difference(torch.ones(1, 2, 1), torch.ones(1, 1, 2), axes="x y z")
+    assert str(found).endswith("the same axes in another order.")
 
 
 def test_keys_that_a_config_does_not_have_are_told() -> None:
@@ -310,7 +309,7 @@ def test_keys_that_a_config_does_not_have_are_told() -> None:
         "In this case config has None for: kv_lora_rank, qk_rope_head_dim. "
         'The line: `return config["num_hidden_layers"] * (config["kv_lora_rank"] + config["qk_rope_head_dim"])`.'
     )
-    asked = exercise.grade(lambda config: config["kv_lora_rank"] or plain(config))
+    asked = exercise.grade(lambda config: plain({**config, "kv_lora_rank": config["kv_lora_rank"]}))
     assert asked.message.startswith(
         "It did not run on case 4 of 5: KeyError: 'kv_lora_rank'. In this case config has only: num_hidden"
     )
@@ -321,41 +320,15 @@ def test_keys_that_a_config_does_not_have_are_told() -> None:
     assert exercise.grade(lambda config: {}["head_dim"]).message.startswith(
         "It did not run on case 1 of 5: KeyError: 'head_dim'. The line: "
     )
-    assert "KeyError: []. In this" in exercise.grade(lambda config: raised(KeyError([]))).message
-    assert exercise.grade(lambda: 0).message.endswith("takes 0 positional arguments but 1 was given.")
-
-
-def test_what_python_says_is_put_into_plainer_words() -> None:
-    def unset(*arguments: Any) -> Any:
-        raise UnboundLocalError("cannot access local variable 'j' where it is not associated with a value")
-
-    x = torch.ones(2, 3)
-    for fn, advice in (
-        (lambda *a: 2.0 ^ 3, "Python writes a power as **."),  # pyright: ignore[reportOperatorIssue]
-        (lambda *a: math.log(x), "of a tensor, write x.log()"),
-        (lambda *a: 1 if x > 0 else 2, "compare single elements, or use torch.where."),
-        (unset, "set it before."),
-        (lambda *a: x @ x, "is a transpose missing"),
-        (lambda *a: F.cross_entropy(torch.ones(2, 3, 5), torch.ones(2, 3).long()), "vocabulary as the second axis"),
-        (lambda *a: F.cross_entropy(x, torch.ones(3).long()), "one target for each row of logits."),
-        (lambda *a: x * ..., "A `...` still stands"),  # pyright: ignore[reportOperatorIssue]
-        (lambda *a: torch.cos(...), "A `...` still stands"),  # pyright: ignore[reportArgumentType]
-        (lambda *a: torch.arange(3).mean(), "of floats only"),
-        (lambda *a: torch.bincount(x.flatten()), "integers to count"),
-        (lambda *a: torch.arange(3).softmax(-1), "floats for nearly everything else."),
-        (lambda *a: torch.bincount(x.long()), "Flatten it first."),
-        (lambda *a: x / x.mean(-1), "`keepdim=True` keeps the axis"),
-        (lambda *a: torch.einsum("ab,ac->bc", x, x.T), "one letter has one size"),
-        (lambda *a: x @ x.double().T, "Cast both to one dtype."),
-        (lambda *a: x.clone().index_add_(0, torch.tensor([0]), x[:1].double()), "torch.zeros_like(x) has it."),
-    ):
-        message = HW1["rotate"].grade(fn).message
-        assert advice in message.split(" Its inputs: x (2, 3, 5, 8)")[0] and " Its inputs: " in message
+    assert exercise.grade(lambda: 0).message.endswith(
+        "takes 0 positional arguments but 1 was given. "
+        "`check` calls <lambda>(config): keep the parameters that the page gives it."
+    )
 
 
 def test_a_nan_is_explained() -> None:
-    assert difference(torch.tensor([1.0, torch.nan]), torch.ones(2)).endswith("nothing but -inf.")
-    assert "nan" not in difference(torch.tensor([2.0, torch.nan]), torch.ones(2))
+    assert str(difference(torch.tensor([1.0, torch.nan]), torch.ones(2))).endswith("nothing but -inf.")
+    assert "nan" not in str(difference(torch.tensor([2.0, torch.nan]), torch.ones(2)))
 
 
 def test_a_short_case_is_told_where_values_differ() -> None:
@@ -372,8 +345,8 @@ def test_a_near_miss_is_told_from_another_formula() -> None:
     exact = torch.arange(1.0, 9.0).double()
     for near, far in ((exact * (1 + 1e-4), exact * 1.01), (exact[3].item() * (1 - 5e-4), exact[3].item() * 1.002)):
         right = exact if isinstance(near, Tensor) else exact[3].item()
-        assert "So near a miss" in difference(near, right) and "So near" not in difference(far, right)
-    assert "So near a miss" in difference(1.01, Roughly(1)) and "So near" not in difference(1.03, Roughly(1))
+        assert "So near a miss" in str(difference(near, right)) and "So near" not in str(difference(far, right))
+    assert "So near a miss" in str(difference(1.01, Roughly(1))) and "So near" not in str(difference(1.03, Roughly(1)))
 
 
 @pytest.fixture(params=["meta", "cuda:9"])
@@ -437,8 +410,9 @@ def test_a_function_that_fails_is_told_on_which_case_and_on_which_shapes() -> No
     small = exercise.grade(stops)
     assert small.message == (
         "It did not run on case 2 of 4: RuntimeError: The size of tensor a (2) must match the size of tensor b (3) at "
-        "non-singleton dimension 0. Sizes are matched from the last axis on. `keepdim=True` keeps the axis of a sum or "
-        "a mean, `x[:, None]` makes a new one. Its inputs: q_nope (2, 4, 5, 7), q_rope (2, 4, 5, 6), "
+        "non-singleton dimension 0. Axes are aligned from the last one on, and their sizes must be equal or 1. "
+        "`keepdim=True` keeps the axis of a sum or a mean, `x[:, None]` adds one. "
+        "Its inputs: q_nope (2, 4, 5, 7), q_rope (2, 4, 5, 6), "
         "latent (2, 6, 11), k_rope (2, 6, 6), w_uk (5, 7, 11), w_uv (5, 8, 11), offset 2. "
         "The line: `return torch.ones(2) + torch.ones(3)`."
     )
@@ -454,7 +428,7 @@ def test_check_prints_returns_the_points_and_never_raises(capsys: pytest.Capture
     first, second, third, fourth = capsys.readouterr().out.splitlines()
     assert first.startswith("rotate: ✗ 0 of 3 points. It did not run on case 1 of 3: RuntimeError: oh no.")
     assert second == "rotate: ✓ 3 of 3 points. Right on all 3 cases."
-    assert third == "✗ There is no exercise '<lambda>'. Its name must be that of an exercise of the page."
+    assert third == "✗ There is no exercise '<lambda>'. Its name must be that of an exercise on the page."
     assert fourth.endswith("by its name and without brackets; this is of type int.")
 
 

@@ -251,11 +251,13 @@ def with_another_error(scores, bias, top_k, n_group=1, *rest: Any) -> Any:
             "two), your function returned.",
         ),
         (with_another_error, "so it needs two), your function raised IndexError: no."),
-        (lambda *a: None, "wanted 2 values (indices in any order, here rising, weights in the same order), got None"),
+        (lambda *a: None, "wanted 2 values (indices, weights), got None"),
         (lambda *a: torch.zeros(2, 13, 3), "got a tensor of shape (2, 13, 3)"),
-        (lambda scores, *a: (scores, scores), "here rising: wanted shape (13, 3), got (13, 12)."),
-        (lambda scores, bias, k, *a: (scores[:, :k], [1]), "here rising: 39 of 39 values differ"),
-        (lambda scores, bias, k, *a: (scores[:, :k] + 0j,) * 2, "here rising: wanted real numbers, got torch.complex"),
+        (lambda scores, *a: (scores, scores), "indices: wanted shape (13, 3), got (13, 12)."),
+        (lambda scores, bias, k, *a: (scores[:, :k],) * 2, "indices: 39 of 39 values differ"),
+        (lambda scores, bias, k, *a: (scores[:, :k],) * 2, "Any order of the chosen experts is right"),
+        (lambda scores, bias, k, *a: (scores[:, :k], [1]), "weights: wanted a tensor of shape (13, 3), got a list."),
+        (lambda scores, bias, k, *a: (scores[:, :k] + 0j,) * 2, "indices: wanted real numbers, got torch.complex"),
         (lambda scores, bias, k, *a: (scores[:, :k].to("meta"),) * 2, "got a tensor on the device 'meta'"),
         (lambda scores, bias, k, *a: (scores[:, :k].to_sparse(),) * 2, "wanted an ordinary, dense tensor"),
         (lambda scores, bias, k, *a: ([[0] * k] * len(scores),) * 2, "wanted a tensor of shape (13, 3), got a list."),
@@ -374,7 +376,7 @@ def half_masked_experts(x, indices, weights, w_gate, w_up, w_down) -> Tensor:
         (
             lambda *a: experts_by_token(*a) + 0 * experts_gathered(*a),
             "But the work is more than m k experts need: each token goes through its own k alone. "
-            "It did 5,040 FLOPs of matrix products, 2,520 do.",
+            "It did 5,040 FLOPs of matrix products; 2,520 are enough.",
         ),
     ],
 )

@@ -1,11 +1,14 @@
 """Graded work: what each assignment asks, and the mistakes that it knows by name."""
 
+import io
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from course_lib.exercises.cells import called, outdated
 from course_lib.exercises.engine import Case, Exercise, FaultError, Misconception, Outcome, Structure
 from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, EXPANDED_ATTENTION
 from course_lib.exercises.hw1_compress import COMPRESS
@@ -31,7 +34,7 @@ from course_lib.exercises.hw4_isoflop import ISOFLOP_OPTIMUM
 from course_lib.exercises.hw4_misfit import FIT_POWER_LAW
 from course_lib.exercises.hw4_misresampled import BOOTSTRAP_INTERVAL
 from course_lib.exercises.hw4_parametric import PARAMETRIC_LOSS
-from course_lib.exercises.telling import waits
+from course_lib.exercises.telling import shortened
 
 __all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check", "when_written"]
 
@@ -94,53 +97,75 @@ BANK: dict[str, dict[str, Exercise]] = {
 def check(fn: object) -> float:
     """Say how `fn` does on the exercise of its name, and return the points that this earns.
 
-    The points are the value of the cell, where nbgrader looks for them: it takes a number for the grade, and gives full
-    points to a cell without a value and none to one that writes to stderr. Never raises, so a notebook runs to its end.
+    The points are the value of the cell, which nbgrader takes for the grade: a cell without a value would get full
+    points, and one that writes to stderr none. Never raises, so a notebook runs to its end.
     """
     with redirect_stderr(sys.stdout):  # so that a warning costs nothing
-        said, outcome = _graded(fn)
-    print(said)
-    return outcome.points if outcome else 0
+        outcome = _grade(fn)
+    if isinstance(outcome, str):
+        print(f"✗ {outcome}")
+        return 0
+    name = getattr(fn, "__name__", "")
+    if callable(fn) and (warning := outdated(fn)):
+        print(warning)
+    if callable(fn) and not outcome.unwritten and (wrong := _wrong_below(fn, outcome)):
+        below = f"{' and '.join(wrong)}, which {'has' if len(wrong) == 1 else 'have'} no ✓ yet"
+        outcome = replace(outcome, message=f"It calls {below}: start there. {outcome.message}")
+    print(f"{name}: {outcome}")
+    return outcome.points
 
 
-def _graded(fn: object) -> tuple[str, Outcome | None]:
-    """What to say of `fn`, and how it did; no outcome where it is no exercise."""
+def _grade(fn: object) -> Outcome | str:
+    """How `fn` does on the exercise of its name, or why it cannot be graded."""
     if isinstance(fn, str):
-        return f"✗ `check` takes the function itself, without quotes: check({fn})", None
-    if callable(fn) and not hasattr(fn, "__name__"):
-        return f"✗ `check` goes by a function's name, and a {type(fn).__name__} has none: write it with `def`.", None
+        return f"`check` takes the function itself, without quotes: check({shortened(fn)})"
     if not callable(fn):
         kind = "None" if fn is None else f"of type {type(fn).__name__}"
-        return f"✗ `check` takes your function itself, by its name and without brackets; this is {kind}.", None
-    name = getattr(fn, "__name__", "")
-    known = {name: exercise for assignment in BANK.values() for name, exercise in assignment.items()}
+        return f"`check` takes your function itself, by its name and without brackets; this is {kind}."
+    if not hasattr(fn, "__name__"):
+        return f"`check` goes by a function's name, and a {type(fn).__name__} has none: write it with `def`."
+    name, known = fn.__name__, _known()
     if name not in known:
         meant = get_close_matches(name, known, 1)
-        told = f"Did you mean {meant[0]}?" if meant else "Its name must be that of an exercise of the page."
-        return f"✗ There is no exercise {name!r}. {told}", None
+        told = f"Did you mean {meant[0]}?" if meant else "Its name must be that of an exercise on the page."
+        return f"There is no exercise {name!r}. {told}"
+    exercise = known[name]
     try:
-        outcome = known[name].grade(fn)
+        return exercise.grade(fn)
     except FaultError as error:
-        outcome = Outcome(0, known[name].points, f"{error}. That is no fault of yours.")
+        return Outcome(0, exercise.points, f"{error}. That is our fault, not yours.")
     except Exception as error:  # an answer so odd that it cannot even be compared
-        outcome = Outcome(0, known[name].points, f"Its answer cannot be compared: {error}")
-    return f"{name}: {outcome}", outcome
+        return Outcome(0, exercise.points, f"Its answer cannot be compared: {shortened(str(error))}")
+
+
+def _known() -> dict[str, Exercise]:
+    return {name: exercise for assignment in BANK.values() for name, exercise in assignment.items()}
+
+
+def _wrong_below(fn: Callable[..., Any], outcome: Outcome) -> list[str]:
+    """Other exercises that a function without points calls, and that earn nothing themselves."""
+    if outcome.points:
+        return []
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        graded = {name: _grade(other) for name, other in called(fn, _known()).items()}
+    return [name for name, each in graded.items() if isinstance(each, Outcome) and not each.points]
 
 
 def when_written(show: Callable[[], Shown], *functions: Callable[..., Any]) -> Shown | None:
     """Run `show`, which needs these exercises, and say which of them are not written or not right. Never raises."""
-    outcomes = {fn.__name__: _graded(fn)[1] for fn in functions}
-    if unwritten := [name for name, outcome in outcomes.items() if outcome and waits(outcome.message)]:
+    outcomes = {fn.__name__: _grade(fn) for fn in functions}
+    graded = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
+    if unwritten := [name for name, outcome in graded.items() if outcome.unwritten]:
         print(f"This cell comes to life when {_listed(unwritten)} written. Then run it again.")
         return None
-    if wrong := [name for name, outcome in outcomes.items() if not (outcome and outcome.points)]:
+    if wrong := [name for name in outcomes if name not in graded or not graded[name].points]:
         print(f"Do not trust this cell yet: {_listed(wrong)} not right, see `check` above. Then run it again.")
     try:
         return show()
     except Exception as error:
-        # other errors tell of shapes inside, and `check` explains those better
-        speaks = isinstance(error, ValueError) or not wrong
-        print(f"It stopped here: {error}" if speaks else "It stopped here.")
+        # while a function is wrong, other errors are about shapes inside, which `check` explains better
+        tells = isinstance(error, ValueError) or not wrong
+        print(f"It stopped here: {shortened(str(error))}" if tells else "It stopped here.")
     return None
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.closeness import Closeness
-from course_lib.exercises.comparing import changed, difference, same
+from course_lib.exercises.comparing import Difference, changed, difference, number, same
 from course_lib.exercises.counting import matrix_flops
-from course_lib.exercises.telling import UNWRITTEN, about_values, advice, facts, hint, inputs, line, unwritten
+from course_lib.exercises.telling import UNWRITTEN, explained, facts, shortened, unwritten
 
 Case = dict[str, Any]  # arguments by name
 Function = Callable[..., Any]
@@ -24,7 +24,8 @@ Measure = Callable[["Exercise", Function, int], "Outcome"]
 class Misconception:
     """A wrong implementation that people really write, and what to tell them.
 
-    It may stop on a case that is not the first: whoever stops there as well, after the same answers, is told.
+    `wrong` may raise on a later case. A student whose answers match up to there and whose function raises the same
+    type of error gets `message`.
     """
 
     message: str
@@ -33,12 +34,12 @@ class Misconception:
 
 @dataclass(frozen=True)
 class Structure:
-    """Work that values cannot show: matrix products counted while one case runs."""
+    """Work that values cannot show: FLOPs of matrix products, counted while one case runs."""
 
     case: Callable[[int], Case]
-    heavy: Callable[[int], Case]  # so large that the wasteful ways take 16 times the CPU time and more
+    heavy: Callable[[int], Case]  # so large that the wasteful ways take at least 16 times the CPU time
     flops: Callable[[Case], int]  # what the exercise's own formula needs
-    memory: Callable[[Case], int]  # bytes beside a heavy case that every right way can do with
+    memory: Callable[[Case], int]  # bytes besides a heavy case that are enough for every right way
     advice: str
     misconceptions: Sequence[Misconception]
     share: float = 0.4  # of the points; values earn the rest
@@ -50,6 +51,7 @@ class Outcome:
     points: float
     of: float
     message: str
+    unwritten: bool = False  # a function that raises NotImplementedError, or that calls one
 
     @property
     def solved(self) -> bool:
@@ -60,23 +62,32 @@ class Outcome:
 
 
 class FaultError(Exception):
-    """The exercise itself fails, whatever the function does: a reason to mend it, and none for a mark."""
+    """The exercise itself fails, whatever the function does: our bug, so nothing that a mark could follow from."""
 
 
-@dataclass(frozen=True, eq=False)  # each is one of its own, so that its keys can be kept
+@dataclass(frozen=True)
+class Stop:
+    """Why there is no answer to a case."""
+
+    message: str
+    named: bool = False  # it is that of a misconception
+    unwritten: bool = False
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity, so that it can be a key of the cache
 class Exercise:
     name: str
     points: float
     reference: Function
     cases: Callable[[int], list[Case]]  # seed to cases
     mistakes: Sequence[Misconception]
-    parts: tuple[str, ...] = ()  # names of the answers, where there are several
-    axes: str = ""  # letters of the answer's axes, where a tensor is asked for
-    note: str = ""  # what to add where values differ, of such a tensor
+    parts: tuple[str, ...] = ()  # names of the answers, if there are several
+    axes: str = ""  # letters of the answer's axes, if it is a tensor
+    note: str = ""  # added where values of a tensor differ
     structure: Structure | None = None
-    closeness: Closeness | None = None  # where points go by the distance from the truth
+    closeness: Closeness | None = None  # if points depend on the distance from the truth
     canonical: Callable[[Any], Any] = lambda answer: answer  # an answer in the form in which it is compared
-    refused: Callable[[int], list[Case]] = lambda seed: []  # where the reference, and so fn, must raise a ValueError
+    refused: Callable[[int], list[Case]] = lambda seed: []  # cases for which fn must raise a ValueError
 
     @property
     def misconceptions(self) -> list[Misconception]:
@@ -85,16 +96,14 @@ class Exercise:
     def grade(self, fn: Function, seed: int = 0, *, measure: Measure | None = None) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out.
 
-        With a `measure` of the work, which a grader has that runs `fn` elsewhere, messages say nothing of the cases.
+        The first case that shows something decides; a misconception is told before a wrong type, shape or value. With
+        a `measure` of the work, which a grader has that runs `fn` elsewhere, messages do not reveal the cases.
         """
         key, discreet = answer_key(self, seed), measure is not None
-        answers = []
-        for number, case in enumerate(key.cases, 1):
-            named = partial(self._named_stop, key, answers)
-            answer, trouble = _call(fn, case, f"case {number} of {len(key.cases)}", named, discreet)
-            if trouble:
-                return Outcome(0, self.points, trouble)
-            answers.append(answer)
+        answers, stop = self._answers(fn, key, discreet)
+        if stop:
+            earlier = "" if stop.named else self._judge_before_stop(key, answers, discreet)
+            return Outcome(0, self.points, earlier or stop.message, unwritten=stop.unwritten and not earlier)
         if self.closeness:
             return self._judge_closeness(self.closeness, key, answers, discreet)
         if message := self._judge(key, answers, discreet) or self._judge_refusals(fn, key, discreet):
@@ -105,29 +114,73 @@ class Exercise:
             return measure(self, fn, seed)
         return self._judge_structure(self.structure, fn, key.cases[-1])
 
+    def _answers(self, fn: Function, key: "Key", discreet: bool) -> tuple[list[Any], Stop | None]:
+        """Answers to the cases, up to the first case without one."""
+        answers = []
+        for case in key.cases:
+            given = _copied(case)
+            try:
+                answer = _on_cpu(fn, given)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a student's function may even call exit()
+                return answers, self._stop(fn, key, answers, error, discreet)
+            if names := changed(case, given):
+                return answers, Stop(f"It changed its input {names}: work on a copy, the caller still needs it.")
+            answers.append(answer)
+        return answers, None
+
+    def _stop(self, fn: Function, key: "Key", answers: list[Any], error: BaseException, discreet: bool) -> Stop:
+        which, case = len(answers) + 1, key.cases[len(answers)]
+        if isinstance(error, NotImplementedError) and "implemented for" not in str(error):  # which PyTorch raises
+            return Stop(UNWRITTEN if discreet else unwritten(fn, error, which), unwritten=True)
+        said = f"It did not run on case {which} of {len(key.cases)}: {type(error).__name__}"
+        if not discreet:
+            said = f"{said}: {shortened(str(error))}".rstrip(".")
+        if message := self._named_stop(key, answers, error):
+            return Stop(f"{said}. {message}", named=True)
+        return Stop(f"{said}.{'' if discreet else explained(error, fn, case)}")
+
     def _named_stop(self, key: "Key", answers: list[Any], error: BaseException) -> str:
-        """What to say of a mistake that also stops after these answers, with such an error; empty when none does."""
+        """The message of a mistake that gives these answers and then raises such an error; empty if none does."""
         answers = [self.canonical(answer) for answer in answers]
-        for mistake in self.mistakes if answers else ():  # without an answer, any error would do
+        for mistake in self.mistakes if answers else ():  # without an answer, any error would match
             if type(key.mistaken(mistake, len(answers))) is type(error) and key.matches(mistake, answers):
-                return f" {mistake.message}"
+                return mistake.message
         return ""
 
+    def _judge_before_stop(self, key: "Key", answers: list[Any], discreet: bool) -> str:
+        """What is wrong with the answers before a stop; empty if they are right, as far as one can tell.
+
+        A few answers may match several mistakes: then none of them is named.
+        """
+        answers = [self.canonical(answer) for answer in answers]
+        if self.closeness:  # whether a number is near enough is judged for all cases together
+            answers = [r if number(a) is not None else a for a, r in zip(answers, key.expected, strict=False)]
+        if all(map(same, answers, key.expected)):
+            return ""
+        messages = {mistake.message for mistake in self.mistakes if key.matches(mistake, answers)}
+        return messages.pop() if len(messages) == 1 else self._first_difference(key, answers, discreet)
+
     def _judge(self, key: "Key", answers: list[Any], discreet: bool) -> str:
-        """What is wrong with the values; empty when nothing is."""
+        """What is wrong with the answers to all cases; empty if nothing is."""
         answers = [self.canonical(answer) for answer in answers]
         if all(map(same, answers, key.expected)):
             return ""
         for mistake in self.mistakes:
             if key.matches(mistake, answers):
                 return mistake.message
-        for number, (answer, right, case) in enumerate(zip(answers, key.expected, key.cases, strict=False), 1):
-            if text := difference(answer, right, self.parts, self.axes, self.note):
-                return f"Case {number} of {len(answers)}: {_discreet(text) if discreet else text + facts(text, case)}"
+        return self._first_difference(key, answers, discreet)
+
+    def _first_difference(self, key: "Key", answers: list[Any], discreet: bool) -> str:
+        for which, (answer, right, case) in enumerate(zip(answers, key.expected, key.cases, strict=False), 1):
+            if found := difference(answer, right, self.parts, self.axes, self.note):
+                said = _discreet(found) if discreet else f"{found}{facts(found, case)}"
+                return f"Case {which} of {len(key.cases)}: {said}"
         raise AssertionError("`same` and `difference` disagree")
 
     def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any], discreet: bool) -> Outcome:
-        """A known mistake earns nothing, unless it came near enough in every case; other answers by their distance."""
+        """A known mistake earns nothing, unless it is near enough in every case; other answers by their distance."""
         share, message = closeness.judge(answers, key.truths, key.cases, discreet=discreet)
         if share < 1:
             for mistake in self.mistakes:
@@ -136,13 +189,13 @@ class Exercise:
         return Outcome(round(share * self.points, 2), self.points, message)
 
     def _judge_refusals(self, fn: Function, key: "Key", discreet: bool) -> str:
-        """Which error is missing; empty when none is. The reference's own error says why there must be one."""
+        """Which error is missing; empty if none is. The reference's own error says why there must be one."""
         for case in key.refused:
             error = _error(fn, case)
             if not isinstance(error, ValueError) and discreet:
                 return "One case must raise a ValueError, and your function does not."
             if not isinstance(error, ValueError):
-                did = f"raised {type(error).__name__}: {error}" if error else "returned"
+                did = f"raised {type(error).__name__}: {shortened(str(error))}" if error else "returned"
                 return f"One case must raise a ValueError ({_error(self.reference, case)}), your function {did}."
         return ""
 
@@ -150,7 +203,9 @@ class Exercise:
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
         if done <= structure.slack * needed:
             return Outcome(self.points, self.points, "Right, with no more matrix products than it takes.")
-        message = f"The values are right. {structure.advice} It did {done:,} FLOPs of matrix products, {needed:,} do."
+        message = (
+            f"The values are right. {structure.advice} It did {done:,} FLOPs of matrix products; {needed:,} are enough."
+        )
         for mistake in structure.misconceptions:
             work = matrix_flops(partial(_run, mistake.wrong, case))
             if abs(done - work) <= (structure.slack - 1) * work:
@@ -160,11 +215,11 @@ class Exercise:
 
 
 class Key:
-    """The cases of one seed, what the reference makes of them, and every mistake: each worked out once, when needed."""
+    """The cases of one seed with the answers of the reference and of every mistake, each computed once, when needed."""
 
     def __init__(self, exercise: Exercise, seed: int) -> None:
         self.exercise = exercise
-        with torch.device("cpu"):  # and not where the notebook makes its tensors
+        with torch.device("cpu"):  # whatever the notebook's default device is
             self.cases = [*exercise.cases(seed), *([exercise.structure.case(seed)] if exercise.structure else [])]
             self.refused = exercise.refused(seed)
             self.truths = exercise.closeness.truths(seed) if exercise.closeness else []
@@ -172,32 +227,32 @@ class Key:
 
     @cached_property
     def expected(self) -> list[Any]:
-        with ours(self.exercise.name):
+        with blame_exercise(self.exercise.name):
             return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
 
     def matches(self, mistake: Misconception, answers: list[Any], alike: Callable[[Any, Any], bool] = same) -> bool:
-        """Whether `answers` are what the mistake makes of the first cases."""
+        """Whether the mistake gives the same `answers` to the first cases."""
         made = (self.mistaken(mistake, number) for number in range(len(answers)))
         return all(not isinstance(m, Exception) and alike(a, m) for a, m in zip(answers, made, strict=True))
 
     def _work_out(self, mistake: Misconception, number: int) -> Any:
-        """The mistake's answer, or its error: on some cases a mistake cannot even run."""
-        with ours(self.exercise.name):
+        """The mistake's answer, or its error if it cannot even run on this case."""
+        with blame_exercise(self.exercise.name):
             try:
                 return self.exercise.canonical(_run(mistake.wrong, self.cases[number]))
             except (ArithmeticError, RuntimeError, ValueError, IndexError, UnboundLocalError) as error:
-                return error.with_traceback(None)  # which would keep all that the mistake made
+                return error.with_traceback(None)  # which would keep its tensors alive
 
 
 @lru_cache(maxsize=256)
 def answer_key(exercise: Exercise, seed: int) -> Key:
-    with ours(exercise.name):
+    with blame_exercise(exercise.name):
         return Key(exercise, seed)
 
 
 @contextmanager
-def ours(name: str) -> Iterator[None]:
-    """Where no work of the student's has a part."""
+def blame_exercise(name: str) -> Iterator[None]:
+    """Re-raise anything raised here as FaultError: it is our bug, not the student's."""
     try:
         yield
     except Exception as error:
@@ -205,14 +260,19 @@ def ours(name: str) -> Iterator[None]:
 
 
 def _copied(case: Case) -> Case:
-    """A copy that shares nothing with the case; `clone` is quicker for a tensor than `deepcopy`."""
+    """A copy that shares nothing with the case; for a tensor, `clone` is faster than `deepcopy`."""
     return {name: x.clone() if isinstance(x, Tensor) else copy.deepcopy(x) for name, x in case.items()}
 
 
 def _run(fn: Function, case: Case) -> Any:
-    """Arguments go by position, so that a parameter may have another name; a copy, so that a case is never changed."""
+    """On a copy, so that a case is never changed."""
+    return _on_cpu(fn, _copied(case))
+
+
+def _on_cpu(fn: Function, case: Case) -> Any:
+    """Arguments are passed by position, so that a parameter may have another name."""
     with torch.device("cpu"):
-        return fn(*_copied(case).values())
+        return fn(*case.values())
 
 
 def _error(fn: Function, case: Case) -> BaseException | None:
@@ -226,30 +286,6 @@ def _error(fn: Function, case: Case) -> BaseException | None:
     return None
 
 
-def _call(
-    fn: Function, case: Case, which: str, named: Callable[[BaseException], str], discreet: bool
-) -> tuple[Any, str]:
-    """The answer of `fn`, or what went wrong while it ran."""
-    given = _copied(case)
-    try:
-        with torch.device("cpu"):
-            answer = fn(*given.values())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a student's function may even call exit()
-        if isinstance(error, NotImplementedError) and "implemented for" not in str(error):  # which PyTorch says
-            return None, UNWRITTEN if discreet else unwritten(fn, error)
-        if discreet:
-            return None, f"It did not run on {which}: {type(error).__name__}.{named(error)}"
-        said = f"It did not run on {which}: {type(error).__name__}: {error}".rstrip(".")
-        why = named(error) or hint(error, case) or advice(error) + inputs(case)
-        return None, f"{said}.{why}{line(fn, error)}"
-    if names := changed(case, given):
-        return None, f"It changed its input {names}: work on a copy, the caller still needs it."
-    return answer, ""
-
-
-def _discreet(difference: str) -> str:
-    """Without what was answered, which may be the inputs, and without what would have been right."""
-    wanted = difference.partition(", got")[0]
-    return "its values are not right." if about_values(wanted) else f"{wanted}."
+def _discreet(found: Difference) -> str:
+    """Without the answer, which may be the inputs, and without what would have been right."""
+    return "its values are not right." if found.of_values else f"{found.expectation}."
