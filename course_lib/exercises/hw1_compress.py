@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +19,10 @@ def compress(
     return normed(latent, eps) * gain, rotate(key, positions, theta)
 
 
-def normed(x: Tensor, eps: float, over: Tensor | None = None) -> Tensor:
-    """x over the root mean square of itself, or of `over`."""
+def normed(x: Tensor, eps: float) -> Tensor:
+    """x over its root mean square."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    over = wide if over is None else over.to(wide.dtype)
-    return (wide * torch.rsqrt(over.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
 def compress_cases(seed: int) -> list[Case]:
@@ -52,40 +52,67 @@ class Parts:
     eps: float
     rope_dim: int
     turn: Callable[[Tensor], Tensor]
+    narrow: bool = False  # the norm is computed in the dtype of x, where the squares of the last case overflow
 
     def __post_init__(self) -> None:
         self.latent, self.key = self.down[..., : -self.rope_dim], self.down[..., -self.rope_dim :]
 
-    def norm(self, x: Tensor, over: Tensor | None = None) -> Tensor:
-        return normed(x, self.eps, over)
+    def widened(self, x: Tensor) -> Tensor:
+        return x if self.narrow else x.to(torch.promote_types(x.dtype, torch.float32))
 
-    def by_sum(self, eps: float) -> Tensor:
-        """The latent over the root of the sum of its squares."""
-        return normed(self.latent, eps, self.latent * self.latent.shape[-1] ** 0.5)
+    @property
+    def x(self) -> Tensor:
+        """The latent, in the dtype in which it is normed."""
+        return self.widened(self.latent)
 
-    def mean_square(self, dtype: torch.dtype = torch.float64, over: int | None = -1) -> Tensor:
-        return self.latent.to(dtype).square().mean(over, keepdim=True)
+    @property
+    def one_over_all(self) -> Tensor:
+        """What a norm over latent and key together multiplies by."""
+        return (mean_square(self.widened(self.down)) + self.eps).rsqrt()
+
+    @property
+    def mean_square(self) -> Tensor:
+        return mean_square(self.x)
 
     @property
     def right_latent(self) -> Tensor:
-        return self.norm(self.latent) * self.gain
+        return normed(self.latent, self.eps) * self.gain
 
 
-def compressed(make: Callable[[Parts], tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+def mean_square(x: Tensor, over: int | tuple[int, ...] | None = -1) -> Tensor:
+    return x.square().mean(over, keepdim=True)
+
+
+def centred(x: Tensor) -> Tensor:
+    return x - x.mean(-1, keepdim=True)
+
+
+def compressed(make: Callable[[Parts], tuple[Tensor, Tensor]], narrow: bool = False) -> Callable[..., Any]:
     """A wrong compress, from what it makes of its parts."""
 
     def wrong(
         x: Tensor, w_down: Tensor, gain: Tensor, positions: Tensor, rope_dim: int, theta: float, eps: float
     ) -> tuple[Tensor, Tensor]:
-        return make(Parts(x @ w_down.mT, gain, eps, rope_dim, lambda y: rotate(y, positions, theta)))
+        return make(Parts(x @ w_down.mT, gain, eps, rope_dim, lambda y: rotate(y, positions, theta), narrow))
 
     return wrong
 
 
+def misnormed(message: str, *latents: Callable[[Parts], Tensor]) -> list[Misconception]:
+    """A wrong latent with the right key, once in float32 or wider and once in the dtype of x."""
+    return [
+        Misconception(message, compressed(lambda p, make=make: (make(p), p.turn(p.key)), narrow))
+        for make in latents
+        for narrow in (False, True)
+    ]
+
+
 NORM_OVER_ALL = "This matches a norm over latent and key together: only the c numbers of the latent are normed."
 LATENT_ROTATED = "This matches a rotated latent: position lives in the key alone, so that w_uk can be absorbed later."
+OF_EACH_TOKEN = (
+    "each token's latent has a root mean square of its own, over its c numbers (the last axis, with keepdim=True)"
+)
 KEY_FROM_LATENT = "This matches a key taken from the latent: it has rows of its own in w_down, the last rope_dim."
-SUM_OF_SQUARES = "This matches the sum of squares under the root: a root mean square takes their mean, the sum over c."
 
 COMPRESS = Exercise(
     name="compress",
@@ -94,24 +121,27 @@ COMPRESS = Exercise(
     cases=compress_cases,
     parts=("latent", "k_rope"),
     mistakes=[
-        Misconception(
-            NORM_OVER_ALL,
-            compressed(lambda p: (p.norm(p.latent, p.down) * p.gain, p.turn(p.norm(p.key, p.down)))),
+        *(
+            Misconception(NORM_OVER_ALL, compressed(make, narrow))
+            for narrow in (False, True)
+            for make in (
+                lambda p: (p.x * p.one_over_all * p.gain, p.turn(p.key * p.one_over_all)),
+                lambda p: (p.x * p.one_over_all * p.gain, p.turn(p.key)),
+            )
         ),
-        Misconception(NORM_OVER_ALL, compressed(lambda p: (p.norm(p.latent, p.down) * p.gain, p.turn(p.key)))),
-        Misconception(
+        *misnormed(
             "This matches a latent that is not normed: divide by its root mean square, then apply the gain.",
-            compressed(lambda p: (p.latent * p.gain, p.turn(p.key))),
+            lambda p: p.x * p.gain,
         ),
-        Misconception(
+        *misnormed(
             "This matches a latent that is neither normed nor scaled by the gain.",
-            compressed(lambda p: (p.latent, p.turn(p.key))),
+            lambda p: p.x,
         ),
-        Misconception("This matches a norm without its gain.", compressed(lambda p: (p.norm(p.latent), p.turn(p.key)))),
+        *misnormed("This matches a norm without its gain.", lambda p: p.x * (p.mean_square + p.eps).rsqrt()),
         Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.turn(p.key)))),
-        Misconception(LATENT_ROTATED, compressed(lambda p: (p.norm(p.turn(p.latent)) * p.gain, p.turn(p.key)))),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (normed(p.turn(p.latent), p.eps) * p.gain, p.turn(p.key)))),
         Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.key))),
-        Misconception(LATENT_ROTATED, compressed(lambda p: (p.norm(p.turn(p.latent)) * p.gain, p.key))),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (normed(p.turn(p.latent), p.eps) * p.gain, p.key))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., : p.rope_dim])))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., -p.rope_dim :])))),
         Misconception(
@@ -136,54 +166,74 @@ COMPRESS = Exercise(
             HALF_SPLIT,
             compressed(lambda p: (p.right_latent, to_halves(p.turn(interleave(p.key))))),
         ),
-        Misconception(
+        *misnormed(
             "This matches a norm without the eps that was given: it is added to the mean square, under the root.",
-            lambda x, w, gain, positions, r, theta, eps: compress(x, w, gain, positions, r, theta, 0.0),
+            lambda p: p.x * p.mean_square.rsqrt() * p.gain,
         ),
-        Misconception(
-            "This matches eps added to the root: it is added to the mean square, under the root.",
-            compressed(lambda p: (p.latent / (p.mean_square().sqrt() + p.eps) * p.gain, p.turn(p.key))),
+        *misnormed(
+            "This matches eps outside the root: it is added to the mean square, under the root.",
+            lambda p: p.x / (p.mean_square.sqrt() + p.eps) * p.gain,
+            lambda p: p.x * (p.mean_square.rsqrt() + p.eps) * p.gain,
+            lambda p: (p.x * p.mean_square.rsqrt() + p.eps) * p.gain,
+            lambda p: p.x * p.mean_square.rsqrt() * p.gain + p.eps,
         ),
-        Misconception(
+        *misnormed(
             "This matches a layer norm: no mean is subtracted, the latent is only divided by its root mean square.",
-            compressed(lambda p: (p.norm(p.latent - p.latent.mean(-1, keepdim=True)) * p.gain, p.turn(p.key))),
+            lambda p: centred(p.x) * (mean_square(centred(p.x)) + p.eps).rsqrt() * p.gain,
+            lambda p: centred(p.x) * (p.x.var(-1, correction=0, keepdim=True) + p.eps).rsqrt() * p.gain,
         ),
-        Misconception(SUM_OF_SQUARES, compressed(lambda p: (p.by_sum(p.eps) * p.gain, p.turn(p.key)))),
-        Misconception(SUM_OF_SQUARES, compressed(lambda p: (p.by_sum(0.0) * p.gain, p.turn(p.key)))),
+        *misnormed(
+            "This matches a division by the standard deviation: the mean square is taken of the latent itself.",
+            lambda p: p.x * (p.x.var(-1, correction=0, keepdim=True) + p.eps).rsqrt() * p.gain,
+            lambda p: p.x * (p.x.var(-1, keepdim=True) + p.eps).rsqrt() * p.gain,
+            lambda p: p.x / (p.x.std(-1, keepdim=True) + p.eps) * p.gain,
+        ),
+        *misnormed(
+            "This matches the sum of squares under the root: a root mean square takes their mean, the sum over c.",
+            lambda p: p.x * (p.x.square().sum(-1, keepdim=True) + p.eps).rsqrt() * p.gain,
+            lambda p: p.x * p.x.square().sum(-1, keepdim=True).rsqrt() * p.gain,
+        ),
         Misconception(
             "This matches a key with a norm of its own: only the latent is normed, the key is just rotated.",
-            compressed(lambda p: (p.right_latent, p.turn(p.norm(p.key)))),
+            compressed(lambda p: (p.right_latent, p.turn(normed(p.key, p.eps)))),
         ),
-        Misconception(
-            "This matches a mean over the tokens: each token's latent has a root mean square of its own, over its c "
-            "numbers (the last axis, with keepdim=True).",
-            compressed(lambda p: (p.latent * (p.mean_square(over=1) + p.eps).rsqrt() * p.gain, p.turn(p.key))),
+        *misnormed(
+            f"This matches a mean over the tokens: {OF_EACH_TOKEN}.",
+            lambda p: p.x * (mean_square(p.x, 1) + p.eps).rsqrt() * p.gain,
         ),
-        Misconception(
-            "This matches one mean over all numbers: each token's latent has a root mean square of its own, over its c "
-            "numbers (the last axis, with keepdim=True).",
-            compressed(lambda p: (p.latent * (p.mean_square(over=None) + p.eps).rsqrt() * p.gain, p.turn(p.key))),
+        *misnormed(
+            f"This matches a mean over the batch: {OF_EACH_TOKEN}.",
+            lambda p: p.x * (mean_square(p.x, 0) + p.eps).rsqrt() * p.gain,
         ),
-        Misconception(
+        *misnormed(
+            f"This matches one mean over all numbers, or over two of the three axes: {OF_EACH_TOKEN}.",
+            *(
+                lambda p, over=over: p.x * (mean_square(p.x, over) + p.eps).rsqrt() * p.gain
+                for over in (None, (0, 1), (1, 2), (0, 2))
+            ),
+        ),
+        *misnormed(
             "This matches a latent over its mean square: take the root of that.",
-            compressed(lambda p: (p.latent / (p.mean_square() + p.eps) * p.gain, p.turn(p.key))),
+            lambda p: p.x / (p.mean_square + p.eps) * p.gain,
         ),
         Misconception(
             "This matches the two answers exchanged: first the latent, then k_rope.",
             compressed(lambda p: (p.turn(p.key), p.right_latent)),
         ),
-        Misconception(
+        *misnormed(
             "This matches a gain applied before the norm: divide by the root mean square first, then apply the gain.",
-            compressed(lambda p: (p.norm(p.latent * p.gain), p.turn(p.key))),
+            lambda p: p.x * p.gain * (mean_square(p.x * p.gain) + p.eps).rsqrt(),
         ),
         Misconception(
             "This matches a norm in the dtype of x: float16 ends at 65504, and the squares here are larger. "
             "Square and take the mean in float32 or wider.",
-            compressed(lambda p: (p.latent / (p.mean_square(p.latent.dtype) + p.eps).sqrt() * p.gain, p.turn(p.key))),
+            compressed(lambda p: (p.x * (p.mean_square + p.eps).rsqrt() * p.gain, p.turn(p.key)), narrow=True),
         ),
         Misconception(
             "This matches the key's rows taken first: the rows of the latent come first in w_down.",
-            compressed(lambda p: (p.norm(p.down[..., p.rope_dim :]) * p.gain, p.turn(p.down[..., : p.rope_dim]))),
+            compressed(
+                lambda p: (normed(p.down[..., p.rope_dim :], p.eps) * p.gain, p.turn(p.down[..., : p.rope_dim]))
+            ),
         ),
     ],
 )

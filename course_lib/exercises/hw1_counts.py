@@ -110,6 +110,14 @@ KV_CACHE_ELEMENTS = Exercise(
             "This matches 2 (c + r) for MLA: the 2 is for keys and values, and here one latent serves both.",
             only(True, lambda c: 2 * kv_cache_elements(c)),
         ),
+        *(
+            Misconception(
+                "This matches 2 x layers x kv_lora_rank: one latent serves keys and values, and the rotated key is "
+                "cached too (a public calculator had this formula, LMCache#694).",
+                only(True, lambda c, layers=layers: layers(c) * 2 * c["kv_lora_rank"]),
+            )
+            for layers in (lambda c: c["num_hidden_layers"], lambda c: 1)
+        ),
         Misconception(
             "This matches a latent and a rotated key for each head: all heads share one of each.",
             only(True, lambda c: c["num_attention_heads"] * kv_cache_elements(c)),
@@ -252,6 +260,10 @@ ATTENTION_FLOPS = Exercise(
         ),
         Misconception(
             "This matches a 2 that reaches the first product alone: put brackets round the sum.", doubled_first
+        ),
+        Misconception(
+            "This matches s and t exchanged: s counts the query tokens, t the key tokens.",
+            lambda config, s, t, absorb: attention_flops(config, t, s, absorb),
         ),
         Misconception(
             "This matches the expanded form whatever was asked for: with `absorb` the second row counts.",

@@ -1,5 +1,6 @@
 """hw1_mla, what both forms of attention can get wrong between scores and weights: mask, scale, softmax."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -67,6 +68,7 @@ def misweighed(message: str, weigh: Callable[[Tensor], Tensor]) -> list[Misconce
     ]
 
 
+YARN = 0.1 * math.log(40) + 1  # V3's mscale, of which the released code takes the square
 INVERTED = "This matches a mask the wrong way round: the keys to hide are those later than offset + i."
 
 ATTENTION_MISTAKES = [
@@ -160,8 +162,16 @@ ATTENTION_MISTAKES = [
         attention_with(hide=lambda scores, offset: later(scores, -offset)),
     ),
     Misconception(
-        "This matches scores multiplied by the root of n + r: divide by it.",
+        "This matches scores multiplied by the root of n + r: divide by it (maxtext#1370 had it upside down too).",
         attention_with(scales=lambda n, r, c, h: ((n + r) ** 0.5,) * 2),
+    ),
+    *(
+        Misconception(
+            "This matches a scale with YaRN's factor, as in the code released for V3, which stretches its context: here "
+            "it is (n + r)^-1/2 and nothing else.",
+            attention_with(scales=lambda n, r, c, h, power=power: (YARN**power * (n + r) ** -0.5,) * 2),
+        )
+        for power in (1, 2)
     ),
     Misconception(
         "This matches the mixed latents, c numbers for each head: w_uv makes the head's v numbers of them.",
@@ -178,7 +188,8 @@ ATTENTION_MISTAKES = [
         attention_with(hide=lambda scores, offset: later(scores, offset if scores.shape[-2] > 1 else 10**6)),
     ),
     Misconception(
-        "This matches a scale of 1 / (n + r): it is the root of that, (n + r)^-1/2.",
+        "This matches a scale that is applied twice, or 1 / (n + r) without its root: scale the scores once, by "
+        "(n + r)^-1/2 (transformers#38290 had scaled twice).",
         attention_with(scales=lambda n, r, c, h: (1 / (n + r), 1 / (n + r))),
     ),
     Misconception(

@@ -84,16 +84,16 @@ def mixed(
     hidden: Activation = swiglu,
     weigh: Callable[[Tensor], Tensor] = lambda weights: weights,
     slots: slice = slice(None),
-    weight_input: bool = False,
+    weighed: tuple[str, ...] = ("output",),
 ) -> Callable[..., Tensor]:
-    """Experts with another activation, other weights, weights at the input, or only some of the chosen ones."""
+    """Experts with another activation, other weights, weights in other places, or only some of the chosen ones."""
 
     def wrong(x: Tensor, indices: Tensor, weights: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
         chosen, share = indices[:, slots], weigh(weights)[:, slots]
-        into = x[:, None] * share[..., None] if weight_input else x[:, None].expand(-1, chosen.shape[1], -1)
+        by = {place: share[..., None] if place in weighed else 1 for place in ("input", "gate", "output")}
+        into = x[:, None].expand(-1, chosen.shape[1], -1) * by["input"]
         gate, up = (einsum("mkd,mkfd->mkf", into, w[chosen]) for w in (w_gate, w_up))
-        made = einsum("mkf,mkdf->mkd", hidden(gate, up), w_down[chosen])
-        return (made if weight_input else made * share[..., None]).sum(1)
+        return (einsum("mkf,mkdf->mkd", hidden(gate * by["gate"], up), w_down[chosen]) * by["output"]).sum(1)
 
     return wrong
 
@@ -170,7 +170,16 @@ MOE_OUTPUT = Exercise(
         ),
         Misconception(
             "This matches weights applied to the input: an expert is not linear, so weigh its output.",
-            mixed(weight_input=True),
+            mixed(weighed=("input",)),
+        ),
+        Misconception(
+            "This matches weights applied to the input and again to the output: once, to the output, is enough.",
+            mixed(weighed=("input", "output")),
+        ),
+        Misconception(
+            "This matches weights applied to the gate's branch, before silu: an expert is not linear, so weigh its "
+            "output.",
+            mixed(weighed=("gate",)),
         ),
         *activated(
             "This matches silu on the wrong branch: it is silu(x w_gate) times x w_up.",

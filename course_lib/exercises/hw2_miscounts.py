@@ -94,9 +94,13 @@ PARAMETER_COUNTS = Exercise(
             "This matches a router in one layer alone: each layer that has experts has its own.",
             plus(lambda c: (1 - moe_layers(c)) * router(c)),
         ),
-        Misconception(
-            "This matches one shared expert: there are n_shared_experts of them, maybe 0.",
-            read_as(n_shared_experts=lambda c: 1),
+        *(
+            Misconception(
+                "This matches one shared expert whatever n_shared_experts says: it is their number, and may be 0 "
+                "(minimind#129 built one where 2 were asked for).",
+                read_as(n_shared_experts=shared),
+            )
+            for shared in (lambda c: 1, lambda c: min(1, c["n_shared_experts"]))
         ),
         Misconception(
             "This matches heads of hidden_size / num_attention_heads numbers: each is head_dim long.",

@@ -29,6 +29,10 @@ class Chosen:
     indices: Tensor
     scale: float
 
+    @property
+    def top_k(self) -> int:
+        return self.indices.shape[-1]
+
     def of(self, values: Tensor) -> Tensor:
         return values.gather(-1, self.indices)
 
@@ -74,6 +78,27 @@ def strided_groups(scores: Tensor, bias: Tensor, top_k: int, n: int = 1, g: int 
     return order[indices], weights
 
 
+def mixed_layout(strided_scores: bool) -> Callable[..., Routes]:
+    """Groups of neighbours and groups of every n-th expert: one for the scores of groups, the other for the mask."""
+
+    def wrong(
+        scores: Tensor, bias: Tensor, top_k: int, n_group: int = 1, topk_group: int = 1, scale: float = 1.0
+    ) -> Routes:
+        biased, size = scores + bias, scores.shape[-1] // n_group
+        if n_group > 1:
+            grouped = (
+                biased.unflatten(-1, (size, n_group)).mT if strided_scores else biased.unflatten(-1, (n_group, size))
+            )
+            best = two_best(grouped).topk(topk_group).indices
+            is_open = torch.zeros(len(scores), n_group, dtype=torch.bool).scatter(1, best, True)
+            is_open = is_open.repeat_interleave(size, 1) if strided_scores else is_open.repeat(1, size)
+            biased = biased.masked_fill(~is_open, -torch.inf)
+        indices = biased.topk(top_k).indices
+        return indices, scale * normalised(scores.gather(-1, indices))
+
+    return wrong
+
+
 def open_closed(
     scores: Tensor, bias: Tensor, top_k: int, n_group: int = 1, topk_group: int = 1, scale: float = 1.0
 ) -> Routes:
@@ -114,7 +139,7 @@ ROUTE = Exercise(
     reference=route,
     cases=route_cases,
     parts=("indices", "weights"),
-    note="Any order of the chosen experts is right: both answers were sorted by index before this comparison.",
+    note="Any order is right: `check` has sorted both answers by index.",
     canonical=by_expert,
     refused=refused_cases,
     mistakes=[
@@ -181,6 +206,14 @@ ROUTE = Exercise(
             "This matches groups of every n_group-th expert: neighbours form a group, the first e / n_group the first.",
             strided_groups,
         ),
+        *(
+            Misconception(
+                "This matches groups laid out in one way for their scores and in another for their experts: neighbours "
+                "form a group in both.",
+                mixed_layout(strided_scores),
+            )
+            for strided_scores in (True, False)
+        ),
         *gated(
             "This matches gates normalised over all experts: divide by the sum over the chosen ones.",
             lambda c: c.scale * c.of(normalised(c.scores)),
@@ -205,6 +238,16 @@ ROUTE = Exercise(
         *gated(
             "This matches gates that are not normalised: divide by the sum of the chosen scores, then scale.",
             lambda c: c.scale * c.of(c.scores),
+        ),
+        *gated(
+            "This matches gates that are either normalised or scaled: normalise, then scale, whatever top_k is (the code "
+            "released with V2 has such an `else`).",
+            lambda c: normalised(c.of(c.scores)) if c.top_k > 1 else c.scale * c.of(c.scores),
+        ),
+        *gated(
+            "This matches gates that are normalised only if top_k > 1, as in the released code: one chosen expert has "
+            "the gate `scale`.",
+            lambda c: c.scale * (normalised(c.of(c.scores)) if c.top_k > 1 else c.of(c.scores)),
         ),
         *gated(
             "This matches bare scores for gates: divide them by their sum over the chosen, then multiply by the scale.",

@@ -205,6 +205,15 @@ MTP_LOSS = Exercise(
             targets=[lambda tokens, depth, positions: tokens[:, depth + 2 :]],
         ),
         *named(
+            "This matches labels that a roll has shifted once too often, with the last ones wrapped round: depth k "
+            "predicts token i+k+1 (miles#2215 had rolled twice).",
+            targets=[
+                lambda tokens, depth, positions: tokens.roll(-1, 1)[:, depth + 1 :],
+                lambda tokens, depth, positions: tokens.roll(-2 * depth, 1)[:, :positions],
+                lambda tokens, depth, positions: tokens.roll(-2 * depth - 1, 1)[:, :positions],
+            ],
+        ),
+        *named(
             "This matches the same targets at every depth: depth k predicts token i+k+1.",
             targets=[
                 lambda tokens, depth, positions: tokens[:, 1 : positions + 1],

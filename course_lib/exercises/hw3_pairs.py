@@ -104,6 +104,11 @@ MTP_PAIRS = Exercise(
             lambda t, k: (t[:, k:-1], t[:, 1 : positions(t, k) + 1]),
         ),
         Misconception(
+            "This matches targets that a roll has shifted once too often, with the last one wrapped round: position i "
+            "predicts token i+depth+1 (miles#2215 had rolled twice).",
+            lambda t, k: (t[:, k:-1], t.roll(-1, 1)[:, k + 1 :]),
+        ),
+        Misconception(
             "This matches targets one token late: right after the joined token i+depth comes i+depth+1.",
             lambda t, k: (t[:, k:-2], t[:, k + 2 :]),
         ),

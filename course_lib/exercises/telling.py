@@ -156,7 +156,7 @@ def _shown(value: Any) -> str:
 def _brief(value: Any) -> str:
     """Empty for what is not brief."""
     if isinstance(value, Tensor) and value.ndim == 1 and len(value) <= FEW:
-        return f"[{', '.join(map(_number, value.tolist()))}]"
+        return f"[{', '.join(f'{x:.4g}' if isinstance(x, float) else str(x) for x in value.tolist())}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_number(each)}' for key, each in value.items())}}}"
     return _number(value) if isinstance(value, int | float | str | None) else ""
