@@ -42,9 +42,9 @@ def error_of(fn: Callable[..., Any]) -> Exception:
 EINSUM = (
     (
         'return torch.einsum("bshn,btn->bhst", q, k)',
-        "one letter for each axis: operand 1, counted from 0, has 4 axes and",
+        "operand 1 (counted from 0) has 4, and the equation gives it 3.",
     ),
-    ('return torch.einsum("bsn,bthn->bhst", q, k)', "operand 0, counted from 0, has 4 axes and here 3 letters."),
+    ('return torch.einsum("bsn,bthn->bhst", q, k)', "operand 0 (counted from 0) has 4, and the equation gives it 3."),
     ('return torch.einsum("bshn,bnht->bhst", q, k)', "`n` is 7 at first, but 9 in operand 1"),
     ('return torch.einsum("bshn,bthm->bhsx", q, k)', "after -> must also appear before it, and `x` does not."),
     ('return torch.einsum("bshn,bthn->bhsth", q, k)', "only once after ->, and `h` appears twice."),
@@ -75,7 +75,7 @@ SHAPES = (
     ("return torch.cat([a, b], dim=-1)", "joins along axis 1"),
     ("return torch.cat([a, a[0]])", "the same number of axes"),
     ("return torch.stack([a, b])", "needs equal shapes"),
-    ("return torch.cat([a[0, 0], a[0, 1]])", "use torch.stack."),
+    ("return torch.cat([a[0, 0], a[0, 1]])", "no axis to join along"),
     ("a += torch.ones(4, 2, 3)", "[4, 2, 3] and does not fit into [2, 3]"),
     ("return a.split([1, 1], dim=-1)", "must add up to 3"),
     ("return a.gather(1, i)", "as many axes as the tensor"),
@@ -170,6 +170,7 @@ KINDS = (
     ("return rows + 1.0", "A Python list or tuple does not calculate"),
     ("return rows.mean()", "A Python list or tuple does not calculate"),
     ("return pair.shape", "A Python list or tuple does not calculate"),
+    ("return pair.first", "unpack it, as in a, b = pair"),
     ("return pair - a", "A Python list or tuple does not calculate"),
     ("return torch.exp(rows)", "A Python list or tuple does not calculate"),
     ("return torch.cos(array)", "is a NumPy array"),

@@ -255,7 +255,7 @@ def with_another_error(scores, bias, top_k, n_group=1, *rest: Any) -> Any:
         (lambda *a: torch.zeros(2, 13, 3), "got a tensor of shape (2, 13, 3)"),
         (lambda scores, *a: (scores, scores), "indices: wanted shape (13, 3), got (13, 12)."),
         (lambda scores, bias, k, *a: (scores[:, :k],) * 2, "indices: 39 of 39 values differ"),
-        (lambda scores, bias, k, *a: (scores[:, :k],) * 2, "Any order of the chosen experts is right"),
+        (lambda scores, bias, k, *a: (scores[:, :k],) * 2, "Any order is right: `check` has sorted both"),
         (lambda scores, bias, k, *a: (scores[:, :k], [1]), "weights: wanted a tensor of shape (13, 3), got a list."),
         (lambda scores, bias, k, *a: (scores[:, :k] + 0j,) * 2, "indices: wanted real numbers, got torch.complex"),
         (lambda scores, bias, k, *a: (scores[:, :k].to("meta"),) * 2, "got a tensor on the device 'meta'"),

@@ -106,7 +106,7 @@ ADVICE = (
         RuntimeError,
         r"einsum\(\): the number of subscripts in the equation \((\d+)\) does not match the number of dimensions "
         r"\((\d+)\) for operand (\d+)",
-        "einsum needs one letter for each axis: operand {2}, counted from 0, has {1} axes and here {0} letters.",
+        "einsum needs one letter for each axis: operand {2} (counted from 0) has {1}, and the equation gives it {0}.",
     ),
     Advice(
         RuntimeError,
@@ -233,7 +233,8 @@ ADVICE = (
     Advice(
         RuntimeError,
         r"zero-dimensional tensor \(at position \d+\) cannot be concatenated",
-        "torch.cat cannot join single numbers: use torch.stack.",
+        "A single number has no axis to join along: x[None] gives it one. (torch.stack joins tensors that are all "
+        "single numbers.)",
     ),
     Advice(
         RuntimeError,
@@ -444,6 +445,12 @@ ADVICE = (
     Advice(TypeError, misused("tuple"), LIST),
     Advice(TypeError, r"(?:can't multiply sequence by non-int|can only concatenate (?:list|tuple))", LIST),
     Advice(AttributeError, r"'(?:list|tuple)' object has no attribute '(\w+)'", LIST, when=_of_a_tensor),
+    Advice(
+        AttributeError,
+        r"'tuple' object has no attribute '(\w+)'",
+        "The entries of a tuple have no names: unpack it, as in a, b = pair, or index it, as in pair[0].",
+        when=lambda match: not _of_a_tensor(match),
+    ),
     Advice(TypeError, misused("numpy.ndarray"), NUMPY),
     Advice(AttributeError, r"'numpy\.ndarray' object has no attribute '(\w+)'", NUMPY, when=_of_a_tensor),
     Advice(

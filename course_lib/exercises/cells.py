@@ -1,6 +1,7 @@
 """Where a function comes from: the notebook's cells, and the other exercises that it calls."""
 
 import ast
+import dis
 import inspect
 import re
 import sys
@@ -62,6 +63,6 @@ def called(fn: Callable[..., Any], names: Collection[str]) -> dict[str, Function
 
 
 def _names(code: CodeType) -> set[str]:
-    """All global names of a function and of those inside it."""
+    """All global names that a function uses, and those inside it."""
     inner = (_names(each) for each in code.co_consts if isinstance(each, CodeType))
-    return set(code.co_names).union(*inner)
+    return {each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL"}.union(*inner)

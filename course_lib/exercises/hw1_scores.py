@@ -167,8 +167,8 @@ ATTENTION_MISTAKES = [
     ),
     *(
         Misconception(
-            "This matches a scale with YaRN's factor, as in the code released for V3, which stretches its context: here "
-            "it is (n + r)^-1/2 and nothing else.",
+            "This matches a scale with YaRN's factor, as in the code released for V3, which stretches its context: "
+            "here it is (n + r)^-1/2 and nothing else.",
             attention_with(scales=lambda n, r, c, h, power=power: (YARN**power * (n + r) ** -0.5,) * 2),
         )
         for power in (1, 2)

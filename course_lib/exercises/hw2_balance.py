@@ -246,8 +246,8 @@ UPDATE_BIAS = Exercise(
             lambda bias, load, speed: bias * update_bias(torch.ones_like(bias), load, speed),
         ),
         Misconception(
-            "This matches a step with its mean taken away, so that the biases keep theirs: a step is `speed` up or down "
-            "and nothing else (torchtitan#1506 asks about such a line).",
+            "This matches a step with its mean taken away, so that the biases keep theirs: a step is `speed` up or "
+            "down and nothing else (torchtitan#1506 asks about such a line).",
             stepped(lambda load: (load.mean() - load).sign() - (load.mean() - load).sign().mean()),
         ),
         Misconception(

@@ -240,8 +240,8 @@ ROUTE = Exercise(
             lambda c: c.scale * c.of(c.scores),
         ),
         *gated(
-            "This matches gates that are either normalised or scaled: normalise, then scale, whatever top_k is (the code "
-            "released with V2 has such an `else`).",
+            "This matches gates that are either normalised or scaled: normalise, then scale, whatever top_k is (the "
+            "code released with V2 has such an `else`).",
             lambda c: normalised(c.of(c.scores)) if c.top_k > 1 else c.scale * c.of(c.scores),
         ),
         *gated(

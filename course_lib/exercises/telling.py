@@ -164,4 +164,4 @@ def _brief(value: Any) -> str:
 
 def _number(value: Any) -> str:
     """One way to write a number, whatever its type: 2 and 2.0 are both 2."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)
