@@ -51,7 +51,7 @@ EINSUM = (
     ('return torch.einsum("bshn,bthn->bhst", q)', "one tensor for each group of letters"),
     ('return torch.einsum("bshn,bthn->bhst", q, k, k)', "one tensor for each group of letters"),
     ('return torch.einsum("bsh1,bthn->bhst", q, k)', "single letters"),
-    ('return torch.einsum("bsss,bthn->bhst", q, k)', "asks for its diagonal: give each axis of operand 0"),
+    ('return torch.einsum("bsss,bthn->bhst", q, k)', "different letter for each axis of operand 0"),
     ('return torch.einsum("....n,bthn->bhst", q, k)', "is written with three dots"),
     ('return torch.einsum(q, k, "bshn,bthn->bhst")', "The equation comes first"),
 )

@@ -251,6 +251,7 @@ def notebook() -> Iterator[Callable[[str], None]]:
     shell = InteractiveShell.instance(config=config)
     shell.user_ns["check"] = check
     yield lambda cell: shell.run_cell(cell, store_history=True) and None
+    assert shell.history_manager is not None
     shell.history_manager.end_session()
     InteractiveShell.clear_instance()
 

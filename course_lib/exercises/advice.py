@@ -138,13 +138,13 @@ ADVICE = (
     Advice(
         RuntimeError,
         r"einsum\(\): subscript (\w) is repeated for operand (\d+)",
-        "The same letter twice in one operand asks for its diagonal: give each axis of operand {1} (counted from 0) a "
-        "letter of its own.",
+        "The same letter twice in one operand asks for its diagonal: use a different "
+        "letter for each axis of operand {1} (counted from 0).",
     ),
     Advice(
         RuntimeError,
         r"einsum\(\): found '\.'",
-        "`...` stands for any number of axes, is written with three dots, and may appear once for each operand.",
+        "`...` means any number of axes, is written with three dots, and may appear once for each operand.",
     ),
     Advice(
         RuntimeError,
@@ -213,7 +213,7 @@ ADVICE = (
     Advice(
         RuntimeError,
         r"view size is not compatible with input tensor's size and stride",
-        "After a transpose or a permute the elements lie in another order in memory: use .reshape(...) there.",
+        "After a transpose or a permute the order of the elements in memory is another one: use .reshape(...) there.",
     ),
     Advice(
         RuntimeError,

@@ -24,7 +24,7 @@ class Difference:
 
     wanted: str
     got: str
-    after: str = ""  # an explanation, in sentences of its own
+    after: str = ""  # an explanation, in whole sentences
     of_values: bool = False  # type and shape are right, the numbers are not
     part: str = ""  # which of several answers it is
 
@@ -97,7 +97,7 @@ def _identical(a: Any, b: Any) -> bool:
 
 
 def _tuple_difference(answer: Any, expected: tuple[Any, ...], parts: tuple[str, ...], note: str) -> Difference | None:
-    """A wrong type or shape in any part is told before wrong values in an earlier one."""
+    """Prefers a wrong type or shape in any part over wrong values in an earlier one."""
     names = parts or tuple(f"part {i}" for i in range(len(expected)))
     if not isinstance(answer, tuple | list) or len(answer) != len(expected):
         got = f"{len(answer)} values." if isinstance(answer, tuple | list) else _kind(answer)

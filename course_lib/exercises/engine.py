@@ -67,7 +67,7 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why there is no answer to a case."""
+    """Why a case has not been answered."""
 
     message: str
     named: bool = False  # it is that of a misconception
@@ -96,7 +96,7 @@ class Exercise:
     def grade(self, fn: Function, seed: int = 0, *, measure: Measure | None = None) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out.
 
-        The first case that shows something decides; a misconception is told before a wrong type, shape or value. With
+        The first case that shows something decides; a misconception is named before a wrong type, shape or value is described. With
         a `measure` of the work, which a grader has that runs `fn` elsewhere, messages do not reveal the cases.
         """
         key, discreet = answer_key(self, seed), measure is not None

@@ -109,7 +109,7 @@ def _about_unbound(error: UnboundLocalError, frame: FrameType) -> str:
 
 
 def _suggestion(error: BaseException, frame: FrameType | None) -> str:
-    """For a name that nobody defines."""
+    """For an undefined name or attribute."""
     if isinstance(error, AttributeError):
         return "" if error.obj is None else _did_you_mean(error.name, dir(error.obj))
     if not isinstance(error, NameError) or frame is None:
