@@ -96,8 +96,8 @@ class Exercise:
     def grade(self, fn: Function, seed: int = 0, *, measure: Measure | None = None) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out.
 
-        The first case that shows something decides; a misconception is named before a wrong type, shape or value is described. With
-        a `measure` of the work, which a grader has that runs `fn` elsewhere, messages do not reveal the cases.
+        The first case that shows something decides; a misconception comes before a wrong type, shape or value. With a
+        `measure` of the work, which a grader has that runs `fn` elsewhere, messages do not reveal the cases.
         """
         key, discreet = answer_key(self, seed), measure is not None
         answers, stop = self._answers(fn, key, discreet)
