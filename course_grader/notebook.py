@@ -1,5 +1,6 @@
 """A submitted notebook as what counts of it: the sources of its code cells. Its metadata and outputs decide nothing."""
 
+import codecs
 import errno
 import json
 import os
@@ -22,6 +23,8 @@ def code_cells(content: bytes) -> list[str]:
     Raises:
         UnreadableError: no notebook, one without cells, or one with far too many.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnreadableError("The file is encoded in UTF-16. Save it as UTF-8.")
     text = content.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise UnreadableError("The file is empty.")

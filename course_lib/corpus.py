@@ -1,5 +1,6 @@
 """Texts to read and train on, as bytes: 256 tokens, no tokenizer to learn or to download."""
 
+import codecs
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,11 @@ def load(name: str, n_bytes: int | None = None) -> Corpus:
 def read(name: str, n_bytes: int | None = None) -> bytes:
     """The first `n_bytes` of a text of the course or of a file; all there is by default, of the endless stories 4 MB.
 
+    A file is read as the bytes it has, whatever they mean, but for a byte-order mark at its start.
+
     Raises:
-        ValueError: no such text, fewer bytes than asked for, or a tinyshakespeare with another sha256.
+        ValueError: no such text, fewer bytes than asked for, a file in UTF-16, or a tinyshakespeare with another
+            sha256.
         OSError: a file that cannot be read, a download that failed.
     """
     if n_bytes is not None and n_bytes < 1:
@@ -80,12 +84,19 @@ def read(name: str, n_bytes: int | None = None) -> bytes:
             name, f"{name}.txt", SHAKESPEARE_SHA256, SHAKESPEARE_URL, "The text stories needs no network."
         )
     elif Path(name).is_file():
-        everything = Path(name).read_bytes()
+        everything = _without_byte_order_mark(Path(name))
     else:
         raise ValueError(f"no text {name!r} and no file of that name; known: {', '.join(TEXTS)}")
     if len(everything) < (n_bytes or 1):
         raise ValueError(f"{name} has {len(everything)} bytes, wanted {n_bytes or 'at least one'}")
     return everything[:n_bytes]
+
+
+def _without_byte_order_mark(path: Path) -> bytes:
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is encoded in UTF-16; save it as UTF-8")
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def text(name: str, n_bytes: int | None = None) -> str:

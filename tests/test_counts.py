@@ -15,6 +15,7 @@ import torch
 
 from course_lib.accounting import cache_elements, parameters
 from course_lib.config import ModelConfig
+from course_lib.model import MiniDeepSeek
 from tests.hf import hf
 
 HEADS = ("ForCausalLM", "Model", "ForSequenceClassification")
@@ -143,3 +144,31 @@ def test_a_config_with_a_key_more_is_counted_right_or_refused(kind: str, tmp_pat
     given = saved(kind, head, 7, tmp_path)
     more = ((f"{key}={value}", {**given, key: value}) for key, values in ADDED.items() for value in values)
     assert mistakes(kind, head, more) == []
+
+
+@pytest.mark.parametrize("dense", [0, 1, 3, 4])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_experts_are_in_the_layers_where_deepseeks_rule_has_them(every: int, dense: int, tmp_path: Path) -> None:
+    """From layer `dense` on, those whose number is a multiple of `every`, counted from layer 0.
+
+    The DeepSeek classes of `transformers` leave moe_layer_freq out. So the rule is that of its A.X K1, a V3 that has it,
+    and the size of a layer of either kind is that of a V3.
+    """
+    rule = hf("AXK1Config")(num_hidden_layers=8, first_k_dense_replace=dense, moe_layer_freq=every).mlp_layer_types
+    config = hf("DeepseekV3Config")(
+        **{**LATENT, "first_k_dense_replace": 1}, vocab_size=53, hidden_size=24, num_attention_heads=6,
+        intermediate_size=97, num_hidden_layers=2, num_mtp_layers=0,
+    )  # fmt: skip
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        model = hf("DeepseekV3ForCausalLM")(config)
+    sizes = [sum(weight.numel() for weight in layer.parameters()) for layer in model.model.layers]
+    layer = {"dense": sizes[0], "sparse": sizes[1] + config.n_routed_experts}  # with its balance biases
+    around = 2 * 53 * 24 + 24
+    given = json.loads((tmp_path / "config.json").read_text())
+    given |= {"num_hidden_layers": 8, "first_k_dense_replace": dense, "moe_layer_freq": every}
+    ours = ModelConfig.from_json(given)
+    assert parameters(ours).total == around + sum(layer[kind] for kind in rule)
+    with torch.device("meta"):
+        built = MiniDeepSeek(ours)
+    assert ["sparse" if hasattr(block.ffn, "router") else "dense" for block in built.blocks] == rule

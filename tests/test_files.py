@@ -1,5 +1,6 @@
 """Files are replaced whole or not at all, and read as people save them."""
 
+import json
 import os
 import stat
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from course_grader.notebook import UnreadableError, code_cells
+from course_lib import corpus
 from course_lib.files import read_text, replacing, write_text
 
 
@@ -76,3 +79,23 @@ def test_another_encoding_is_refused_by_the_name_of_the_file(tmp_path: Path, dat
     with pytest.raises(ValueError, match=r"runs\.csv") as error:
         read_text(tmp_path / "runs.csv")
     assert reason in str(error.value)
+
+
+def test_the_byte_order_mark_of_a_text_to_train_on_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("schön", encoding="utf-8-sig")
+    assert corpus.read(str(path)) == "schön".encode()
+    path.write_bytes(b"\xff\x00 any bytes \xfe")
+    assert corpus.read(str(path)) == path.read_bytes()
+    path.write_text("schön", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"text\.txt is encoded in UTF-16; save it as UTF-8"):
+        corpus.read(str(path))
+
+
+def test_a_notebook_with_a_byte_order_mark_is_read_and_one_in_utf_16_told_apart() -> None:
+    notebook = json.dumps({"cells": [{"cell_type": "code", "source": "x = 'ü'"}], "nbformat": 4})
+    assert code_cells(notebook.encode("utf-8-sig")) == ["x = 'ü'"]
+    for encoding in ("utf-16", "utf-16-be"):
+        text = notebook if encoding == "utf-16" else f"\ufeff{notebook}"
+        with pytest.raises(UnreadableError, match=r"encoded in UTF-16\. Save it as UTF-8"):
+            code_cells(text.encode(encoding))

@@ -247,7 +247,7 @@ def test_code_cells_are_found(content: Any, wanted: list[str], tmp_path: Path) -
     [
         (None, "no a.ipynb"),
         (b"", "is empty"),
-        (b"\xff\xfe\x00", "no JSON"),
+        (b"\xff\xfe\x00", "UTF-16"),
         (b"[" * 100_000, "no JSON"),
         (b"[]", "no cells"),
         (b'{"cells": 3}', "no cells"),

@@ -1,8 +1,12 @@
+from typing import Any
+
 import pytest
 import torch
 
 from course_lib.accounting import cache_bytes, mtp_parameters, parameters
+from course_lib.attention import Attention
 from course_lib.config import ModelConfig, published, published_names
+from course_lib.mla import MLA
 from course_lib.model import MiniDeepSeek
 from tests.conftest import tiny_heads, tiny_mla, tiny_moe
 
@@ -28,6 +32,23 @@ def test_the_model_has_exactly_the_parameters_that_accounting_counts(config: Mod
     assert sum(sizes.values()) - ahead == parameters(config).total + tied
     depths = config.num_nextn_predict_layers
     assert ahead == (depths * mtp_parameters(config) if depths else 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"unbuilt": "rope_type 'linear'", "name": "coder"}, "coder can be counted, not built: .*rope_type 'linear'"),
+        ({"head_rows": 0}, "only language models are built here"),
+        ({"head_rows": 3}, "only language models are built here"),
+    ],
+)
+def test_a_model_that_is_only_counted_is_not_built(changes: dict[str, Any], reason: str) -> None:
+    config = tiny_mla(**changes)
+    for build in (MiniDeepSeek, MLA):
+        with pytest.raises(ValueError, match=reason):
+            build(config)
+    with pytest.raises(ValueError, match=reason):
+        Attention(tiny_heads(3, **changes))
 
 
 @pytest.mark.parametrize("config", [tiny_mla(), tiny_heads(2), tiny_moe()], ids=["mla", "gqa", "experts"])

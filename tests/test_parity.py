@@ -174,3 +174,15 @@ def test_weights_for_another_config_are_refused_and_none_is_taken(change: dict[s
     with pytest.raises(ValueError, match=reason):
         ours.load_transformers(theirs)
     assert torch.equal(ours.embedding.weight, before)
+
+
+def test_weights_of_a_model_with_another_rotation_are_refused() -> None:
+    """Its shapes fit, and its rope_scaling is none that is built here."""
+    rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
+    theirs = hf("DeepseekV3ForCausalLM")(
+        hf("DeepseekV3Config")(**SIZES, **LATENT, q_lora_rank=11, rope_parameters=rope)
+    )
+    plain = hf("DeepseekV3Config")(**SIZES, **LATENT, q_lora_rank=11)
+    ours = MiniDeepSeek(ModelConfig.from_json(plain.to_dict()))
+    with pytest.raises(ValueError, match="can be counted, not built: not built here: rope_type 'linear'"):
+        ours.load_transformers(theirs)

@@ -70,7 +70,7 @@ class _Shell:
             self._notebook.run(line)
         elif name == "run":
             with suppress(OSError):
-                self._notebook.run(Path(line.strip().strip("\"'")).read_text(encoding="utf-8"))
+                self._notebook.run(Path(line.strip().strip("\"'")).read_text(encoding="utf-8-sig"))
         return self
 
     def run_cell_magic(self, name: str, line: str, body: str) -> None:
