@@ -151,7 +151,7 @@ def test_a_config_with_a_key_more_is_counted_right_or_refused(kind: str, tmp_pat
 def test_experts_are_in_the_layers_where_deepseeks_rule_has_them(every: int, dense: int, tmp_path: Path) -> None:
     """From layer `dense` on, those whose number is a multiple of `every`, counted from layer 0.
 
-    The DeepSeek classes of `transformers` leave moe_layer_freq out. So the rule is that of its A.X K1, a V3 that has it,
+    The DeepSeek classes of `transformers` leave moe_layer_freq out, so the rule is that of its A.X K1, which has it,
     and the size of a layer of either kind is that of a V3.
     """
     rule = hf("AXK1Config")(num_hidden_layers=8, first_k_dense_replace=dense, moe_layer_freq=every).mlp_layer_types
