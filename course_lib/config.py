@@ -158,19 +158,20 @@ class ModelConfig:
     def from_json(cls, source: str | Path | Mapping[str, Any]) -> "ModelConfig":
         """Read a model's config.json, given as a path (of the file or its folder) or as a dict.
 
-        The file is read as the code of its `model_type` reads it (architectures.py); `architectures` stands in for a
-        missing model_type, and says which head is counted: of ...ForCausalLM, ...ForSequenceClassification, or none of
-        ...Model. With neither, every key must be one that is known here. Both spellings in use are read: `rope_theta`
-        with `rope_scaling`, or `rope_parameters`; `num_nextn_predict_layers` or `num_mtp_layers`. Keys that do not
-        matter here stay in `extra`.
+        The file is read as the code of its `model_type` reads it (architectures.py). `architectures` replaces a missing
+        model_type, and decides which head is counted: that of ...ForCausalLM, that of ...ForSequenceClassification, or
+        none for ...Model. Without both, the model is taken for a Llama with what the keys add, and every key must be
+        known here. Both spellings in use are read: `rope_theta` with `rope_scaling`, or `rope_parameters`;
+        `num_nextn_predict_layers` or `num_mtp_layers`. Keys that do not matter here stay in `extra`.
 
-        A missing key is an error where its absence would change the count, and 0 is not null: `q_lora_rank` null says
-        that queries are not compressed, and 0, a rank of nothing, is refused. What changes the output but neither
-        count nor cache (linear rope, another activation) is noted in `unbuilt`, and refused by MiniDeepSeek alone.
+        A missing key is an error if its absence would change the count. 0 is not null: `q_lora_rank: null` means that
+        queries are not compressed; `transformers` would build a projection of rank 0 for `q_lora_rank: 0`, so that is
+        an error. What changes the output but neither count nor cache (linear rope, another activation) is noted in
+        `unbuilt`; such a model is counted, and only MiniDeepSeek refuses it.
 
         Raises:
-            ValueError: not JSON, an architecture that is not counted here, a key that is missing, of the wrong type, at
-                odds with another, or unknown and likely to change the count. The message names file and key.
+            ValueError: not JSON, an architecture that is not counted here, or a key that is missing, of the wrong type,
+                in contradiction to another, or unknown and likely to change the count. The message names file and key.
         """
         if isinstance(source, Mapping):
             origin, given = str(source.get("name") or "config"), source

@@ -13,7 +13,7 @@ from course_lib.architectures import (
     NO_HEAD,
     Architecture,
     architecture_of,
-)  # fmt: skip
+)
 from course_lib.config_keys import refuse_nested, refuse_other_counts, similar, unbuilt_values, unread_keys
 from course_lib.config_rope import rope_settings
 from course_lib.files import read_text
@@ -28,12 +28,14 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: no such file, not UTF-8, not JSON, or not an object; the message names the file.
     """
     try:
-        given = json.loads(read_text(path))
+        text = read_text(path)
     except FileNotFoundError:
         raise ValueError(f"no file {path}") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(given, dict):
         raise ValueError(f"{path}: wanted a JSON object, got a {type(given).__name__}")
@@ -62,11 +64,13 @@ def in_one_spelling(given: Mapping[str, Any], fields: Collection[str]) -> dict[s
         reason = f"{model_type} has no such key" if model_type else "without model_type its meaning is not known"
         raise ValueError(f"{problem} may change the count, and {reason}")
     _refuse_contradictions(values, architecture, model_type)
-    refuse_other_counts(values, model_type)
+    refuse_other_counts(values)
     if model_type == "qwen2" and not values.get("use_sliding_window"):
         values["sliding_window"] = None
     rope = rope_settings(values)
     unbuilt = [*rope.unbuilt, *unbuilt_values(values), *_layer_types(values)]
+    if unbuilt and not model_type:
+        raise ValueError(f"{'; '.join(unbuilt)}: without model_type, this may be another architecture")
     values |= {"rope_scaling": rope.scaling, "unbuilt": "; ".join(unbuilt)}
     if rope.theta is not None:
         values["rope_theta"] = rope.theta
@@ -97,7 +101,7 @@ def _fix(values: dict[str, Any], architecture: Architecture, model_type: str) ->
 
 
 def _needed(values: Mapping[str, Any], architecture: Architecture) -> Iterator[str]:
-    """Keys whose absence would be read as a zero that nobody wrote."""
+    """Keys that have no default, so that leaving them out must not be read as a zero."""
     yield from ALWAYS_NEEDED
     if architecture.latent == "always":
         yield "kv_lora_rank"
@@ -118,13 +122,18 @@ def _refuse_missing(
 ) -> None:
     may_be_null = _NULL_SAYS_NONE - architecture.not_null
     needed = dict.fromkeys(_needed(values, architecture))
-    missing = [key for key in needed if key not in values]
+    missing = [_in_all_spellings(key, architecture) for key in needed if key not in values]
     if null := [key for key in needed if key in values and values[key] is None and key not in may_be_null]:
         raise ValueError(f"{', '.join(null)} must not be null in {model_type or 'such a config'}")
     if missing:
-        meant = dict.fromkeys(near for key in missing for near in similar(key, unread))
+        meant = dict.fromkeys(near for key in needed if key not in values for near in similar(key, unread))
         hint = f" (it has {', '.join(meant)}, which is unknown here)" if meant else ""
         raise ValueError(f"lacks {', '.join(missing)}, which {model_type or 'such a config'} needs{hint}")
+
+
+def _in_all_spellings(key: str, architecture: Architecture) -> str:
+    others = [other for other, meant in architecture.aliases.items() if meant == key]
+    return f"{key} (or {', '.join(others)})" if others else key
 
 
 def _refuse_contradictions(values: Mapping[str, Any], architecture: Architecture, model_type: str) -> None:
@@ -138,7 +147,8 @@ def _refuse_contradictions(values: Mapping[str, Any], architecture: Architecture
     if architecture.experts == "never" and (keys := stated(EXPERT_KEYS)):
         raise ValueError(f"{keys}, but {model_type} has no experts")
     if architecture.experts == "always" and experts == 0:
-        raise ValueError("n_routed_experts: wanted an integer >= 1, or null (every layer is dense), got 0")
+        null = "" if "n_routed_experts" in architecture.not_null else ", or null (every layer is dense)"
+        raise ValueError(f"{_in_all_spellings('n_routed_experts', architecture)}: wanted an integer >= 1{null}, got 0")
     # a null or 0 that is stated outweighs the sizes of experts that a config class writes for all models
     of_experts = ("num_experts_per_tok", "n_shared_experts") if "n_routed_experts" in values else EXPERT_KEYS
     if not experts and (keys := stated(of_experts)):

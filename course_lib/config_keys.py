@@ -37,7 +37,7 @@ _OF_ROUTERS = {
     "aux_loss_alpha", "seq_aux", "ep_size", "router_aux_loss_coef", "router_jitter_noise", "output_router_logits",
 }  # fmt: skip
 _UNREAD_NAMES = re.compile(r"_.*|.*_token_ids?|.*dropout|output_.*")
-# What has a size, a bias or a norm of its own in some architecture
+# Each of these adds weights in some architecture
 _SUSPECT = re.compile(
     r"expert|moe|lora|latent|bias|index|norm|vision|audio|draft|eagle|medusa|sparse|compress|(^|_)conv|mamba|ssm|hash|hc_"
     r"|layer_types|head|adapter|linear_attn",
@@ -52,15 +52,15 @@ def refuse_nested(given: Mapping[str, Any]) -> None:
         if isinstance(given.get(key), Mapping):
             raise ValueError(
                 f"this is the config of a multimodal model; its language model is under {key!r}: "
-                "save that object as a file of its own to count it"
+                "save that object as a separate file to count it"
             )
 
 
 def unread_keys(given: Mapping[str, Any], read: Collection[str], model_type: str) -> list[str]:
     """Keys that are set, that nothing here reads, and that may change the count.
 
-    A named architecture ignores keys it does not know, so only those that tell of another architecture are doubtful.
-    Without a name every key is, unless it is known not to matter.
+    A named architecture ignores keys that it does not know, so only those that suggest another one are listed. Without
+    a name all are, unless they are known not to matter.
     """
     routed = model_type or given.get("n_routed_experts")
     unread = _UNREAD | _OF_ROUTERS if routed else _UNREAD
@@ -75,9 +75,8 @@ def similar(key: str, unread: Collection[str]) -> list[str]:
     return difflib.get_close_matches(key, unread, n=1, cutoff=0.7)
 
 
-def refuse_other_counts(given: Mapping[str, Any], model_type: str) -> None:
-    """Without a model type the activation counts too: only silu goes with three matrices in all models."""
-    for key, counted in (COUNTED_VALUES if model_type else COUNTED_VALUES | {"hidden_act": "silu"}).items():
+def refuse_other_counts(given: Mapping[str, Any]) -> None:
+    for key, counted in COUNTED_VALUES.items():
         if given.get(key) is not None and given[key] != counted:
             raise ValueError(f"{key} = {given[key]!r} changes the count, and only {counted!r} is counted here")
 

@@ -67,7 +67,7 @@ def test_what_an_architecture_fixes_in_code_need_not_be_said() -> None:
         (without("n_shared_experts"), "lacks n_shared_experts, which"),
         (without("first_k_dense_replace"), "lacks first_k_dense_replace, which"),
         (without("n_routed_experts", num_routed_experts=256), "(it has num_routed_experts, which is unknown"),
-        (without(n_routed_experts=0), "n_routed_experts: wanted an integer >= 1, or null (every layer is dense)"),
+        (without(n_routed_experts=0), "wanted an integer >= 1, or null (every layer is dense)"),
         (without(n_routed_experts=None), "num_experts_per_tok = 8, n_shared_experts = 1 without n_routed_experts"),
         (without("num_experts_per_tok"), "lacks num_experts_per_tok"),
         (without("moe_intermediate_size"), "lacks moe_intermediate_size"),
@@ -122,6 +122,10 @@ def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{"vocab_size": 3')
     with pytest.raises(ValueError, match="is not JSON"):
         ModelConfig.from_json(tmp_path / "broken.json")
+    for text in ("[" * 100_000, '{"hidden_size": 1' + "0" * 5000 + "}"):
+        (tmp_path / "deep.json").write_text(text)
+        with pytest.raises(ValueError, match=r"deep\.json is not JSON"):
+            ModelConfig.from_json(tmp_path / "deep.json")
     (tmp_path / "list.json").write_text("[1, 2]")
     with pytest.raises(ValueError, match="wanted a JSON object, got a list"):
         ModelConfig.from_json(tmp_path / "list.json")
@@ -187,6 +191,16 @@ def test_what_changes_neither_count_nor_cache_is_counted_and_not_built(case: str
         config.check_buildable()
 
 
+def test_deepseek_coder_is_counted_though_its_rotation_is_not_built() -> None:
+    """The 6.7B model, whose rope_scaling is linear."""
+    config = ModelConfig.from_json({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32256, "hidden_size": 4096,
+        "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
+        "rope_theta": 100000, "rope_scaling": {"type": "linear", "factor": 4.0},
+    })  # fmt: skip
+    assert (parameters(config).total, cache_elements(config)) == (6_740_512_768, 262_144)
+
+
 LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
     "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": None,
@@ -244,7 +258,11 @@ def test_the_class_says_which_head_is_counted(changes: dict[str, Any], total: in
         ({**PLAIN, "num_experts": 128}, "num_experts = 128 may change the count, and without model_type"),
         ({**PLAIN, "use_sliding_window": False}, "use_sliding_window = False may change the count"),
         ({**PLAIN, "router_aux_loss_coef": 0.1}, "router_aux_loss_coef = 0.1 may change the count"),
-        ({**PLAIN, "hidden_act": "gelu"}, "hidden_act = 'gelu' changes the count"),
+        ({**PLAIN, "hidden_act": "gelu"}, "hidden_act = 'gelu' (only 'silu' is): without model_type"),
+        ({**PLAIN, "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "without model_type"),
+        ({**PLAIN, "model_type": "mixtral"}, "lacks n_routed_experts (or num_local_experts, num_experts)"),
+        ({**PLAIN, "model_type": "mixtral", "num_local_experts": 0}, "num_experts): wanted an integer >= 1, got 0"),
+        ({**PLAIN, "model_type": "mixtral", "num_local_experts": 4, "moe_intermediate_size": 8}, "always has 40"),
         ({**PLAIN, "my_size": 3}, "my_size = 3 may change the count"),
         ({}, "config: it is empty: wanted a model's config.json"),
     ],
