@@ -113,7 +113,7 @@ class ParametricFit:
         log_n, log_d = optimal_logs(every, flops)
         n, d = log_n.exp(), log_d.exp()
         loss = predict(every, n[:, None], d[:, None])[:, 0]
-        units = (("parameters", n), ("tokens", d), ("tokens a parameter", d / n), (self.E.unit, loss))
+        units = (("parameters", n), ("tokens", d), ("tokens per parameter", d / n), (self.E.unit, loss))
         found = [percentiles(float(x[0]), x[1:], self.level, unit=unit, source=self.E.source) for unit, x in units]
         message = self.message
         if lost := len(self.resampled) - len(usable):
@@ -139,7 +139,7 @@ def fit_parametric(
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    unit: str = "nats a token",
+    unit: str = "nats per token",
     source: str = "",
     device: Device = None,
 ) -> ParametricFit:

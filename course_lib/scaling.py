@@ -39,7 +39,7 @@ class ModelScales:
 
 
 def model_scales(layers: int, width: int, *, vocabulary: int = 102_400, context: int = 4096) -> ModelScales:
-    """DeepSeek's M beside 6N, for layers of 12 width^2 parameters (arXiv:2401.02954 eq 2 and table 3).
+    """DeepSeek's M next to 6N, for layers of 12 width^2 parameters (arXiv:2401.02954 eq 2 and table 3).
 
     M = 72 layers width^2 + 12 layers width context: the second term is attention over the context, which 6N leaves out.
     """
@@ -47,7 +47,7 @@ def model_scales(layers: int, width: int, *, vocabulary: int = 102_400, context:
         raise ValueError(f"want sizes >= 1, got {layers}, {width}, vocabulary {vocabulary}, context {context}")
     body = 72 * layers * width**2
     sizes = (body, body + 6 * vocabulary * width, body + 12 * layers * width * context)
-    found = [Estimate(value=float(size), unit="FLOP a token", source=f"{DEEPSEEK_LLM} eq 2") for size in sizes]
+    found = [Estimate(value=float(size), unit="FLOP per token", source=f"{DEEPSEEK_LLM} eq 2") for size in sizes]
     return ModelScales(without_vocabulary=found[0], with_vocabulary=found[1], M=found[2])
 
 
@@ -83,7 +83,7 @@ class DeepseekAllocation:
 def deepseek_allocation(flops: float) -> DeepseekAllocation:
     """Their best model scale M and tokens D for a budget C = M D (arXiv:2401.02954 eq 4)."""
     return DeepseekAllocation(
-        M=_published(0.1715, 0.5243, flops, "FLOP a token", "eq 4", ALLOCATION_BUDGETS),
+        M=_published(0.1715, 0.5243, flops, "FLOP per token", "eq 4", ALLOCATION_BUDGETS),
         tokens=_published(5.8316, 0.4757, flops, "tokens", "eq 4", ALLOCATION_BUDGETS),
     )
 

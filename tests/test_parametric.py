@@ -106,7 +106,7 @@ def test_intervals_are_quantiles_of_the_resamples(fitted: scaling.ParametricFit)
     assert [fitted.a.low, fitted.a.high] == pytest.approx(np.quantile(beta / (alpha + beta), [0.025, 0.975]))
     floors = np.exp(fitted.resampled[:, 2].numpy())
     assert [fitted.E.low, fitted.E.high] == pytest.approx(np.quantile(floors, [0.025, 0.975]))
-    assert fitted.E.unit == "nats a token" and fitted.E.source == "made up"
+    assert fitted.E.unit == "nats per token" and fitted.E.source == "made up"
     assert fitted.beta.interval == "95% bootstrap percentile, 400 resamples"
 
 

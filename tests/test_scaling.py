@@ -345,7 +345,7 @@ def test_model_scales_are_those_of_their_table_3() -> None:
         assert [scales.without_vocabulary.value / 6, scales.with_vocabulary.value / 6] == pytest.approx(
             [n1, n2], rel=5e-3
         )
-        assert scales.M.value == pytest.approx(m, rel=5e-3) and scales.M.unit == "FLOP a token"
+        assert scales.M.value == pytest.approx(m, rel=5e-3) and scales.M.unit == "FLOP per token"
         assert scales.without_vocabulary.value / scales.M.value == pytest.approx(
             ratio_1, abs=0.0075
         )  # their 0.85 is 0.857
