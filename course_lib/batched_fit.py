@@ -4,13 +4,13 @@ Every problem has the same N and D, and its own start and its own weight on each
 iteration does the same few products over a matrix [problems, runs] and solves one 5 x 5 system a problem.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from course_lib.fit_data import one_thread
 
 PROBLEMS_AT_ONCE = {"cpu": 256, "cuda": 8192}  # on a CPU what fits its cache; more only waits for memory
 ENOUGH = 1e-13  # relative decrease still to be had, below which a last step is taken
@@ -94,21 +94,10 @@ def minimise(
     # intermediate result. Handed back to the system each time, it took two thirds of a fit.
     torch.empty(2**24, dtype=torch.uint8, device="cpu")
     parts = zip(runs.centred(starts).split(size), weights.split(size), strict=True)
-    with _one_thread():
+    with one_thread():
         done = [_minimise(theta, part, runs, delta, iterations, hold_floor) for theta, part in parts]
     theta, objective, converged = (torch.cat(columns) for columns in zip(*done, strict=True))
     return Fits(runs.plain(theta), objective, converged)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """An operation here takes some 30 microseconds on a CPU: to wake a second thread takes longer than it saves."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _minimise(

@@ -38,7 +38,7 @@ def _row(data: str, a: float, b: float) -> Exponents:
     return Exponents(data=data, **dict(zip(("a", "b"), values, strict=True)))
 
 
-# DeepSeek's own rows are of M, non-embedding FLOPs per token; OpenAI's N leaves out the embedding, Chinchilla's does not.
+# DeepSeek's own rows are of M, non-embedding FLOPs per token; OpenAI's N is without embedding, Chinchilla's is not.
 # Texts as printed there; OpenAI's own was WebText2 (arXiv:2001.08361 s2.3), of which OpenWebText2 is an open copy
 TABLE_4 = {
     "OpenAI": _row("OpenWebText2", 0.73, 0.27),

@@ -1,7 +1,8 @@
 """What every fit does first and last: check its columns, draw resamples, turn them into intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,17 @@ from course_lib.quantity import Estimate
 Column = Tensor | np.ndarray | Sequence[float]
 Device = torch.device | str | None
 SAME = 0.01  # numbers that differ by less, relative, count as the same size, number of tokens or budget
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """An operation of a fit takes some 30 microseconds on a CPU: waking a second thread takes longer than it saves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def columns(device: Device, **data: Column) -> list[Float[Tensor, " n"]]:

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from course_lib.batched_fit import Fits, Runs, minimise
 from course_lib.design import UNDETERMINED, check_design, strength
-from course_lib.fit_data import Column, Device, check_above_0, check_level, columns, percentiles, resample_counts
+from course_lib.fit_data import (
+    Column,
+    Device,
+    check_above_0,
+    check_level,
+    columns,
+    one_thread,
+    percentiles,
+    resample_counts,
+)
 from course_lib.quantity import Estimate, table
 
 FITS = tuple(field.name for field in fields(Fits))
@@ -130,6 +139,7 @@ class ParametricFit:
         return table("loss = E + A/N^alpha + B/D^beta", {name: getattr(self, name) for name in names}, note)
 
 
+@one_thread()
 def fit_parametric(
     params: Column,
     tokens: Column,

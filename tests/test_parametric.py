@@ -102,27 +102,54 @@ def test_derivatives_are_those_of_autograd() -> None:
 
 
 def test_intervals_are_quantiles_of_the_resamples(fitted: scaling.ParametricFit) -> None:
-    alpha, beta = fitted.resampled[:, 3].numpy(), fitted.resampled[:, 4].numpy()
-    assert [fitted.a.low, fitted.a.high] == pytest.approx(np.quantile(beta / (alpha + beta), [0.025, 0.975]))
-    floors = np.exp(fitted.resampled[:, 2].numpy())
-    assert [fitted.E.low, fitted.E.high] == pytest.approx(np.quantile(floors, [0.025, 0.975]))
-    assert fitted.E.unit == "nats per token" and fitted.E.source == "made up"
+    """With the tests around it, this is the percentile bootstrap: draws with replacement, each SciPy's optimum."""
+    narrow = fit_parametric(*noisy_runs(1), resamples=400, level=0.8, seed=7, unit="bits")
+    assert not torch.equal(narrow.resampled, fitted.resampled)
+    for fit, ends in ((fitted, [0.025, 0.975]), (narrow, [0.1, 0.9])):
+        a, b, e, alpha, beta = fit.resampled.numpy().T
+        columns = {"E": np.exp(e), "A": np.exp(a), "B": np.exp(b), "alpha": alpha, "beta": beta}
+        for name, column in {**columns, "a": beta / (alpha + beta)}.items():
+            each = getattr(fit, name)
+            assert [each.low, each.high] == pytest.approx(np.quantile(column, ends)), name
+    assert [each.unit for each in (fitted.E, fitted.A, fitted.B, fitted.alpha)] == [
+        "nats per token", "nats per token x parameters^alpha", "nats per token x tokens^beta", ""
+    ]  # fmt: skip
+    assert narrow.E.unit == narrow.allocation(1e20).loss.unit == "bits" and fitted.E.source == "made up"
     assert fitted.beta.interval == "95% bootstrap percentile, 400 resamples"
+    assert narrow.a.interval == narrow.allocation(1e20).loss.interval == "80% bootstrap percentile, 400 resamples"
+    assert fitted.allocation(1e20).tokens.source == fitted.law.source == "made up"
+
+
+def test_resamples_use_the_same_delta() -> None:
+    """With delta far above the residuals Huber's loss is half the squares: SciPy's least squares, run by run."""
+    params, tokens, loss = noisy_runs(3, n=30)
+    fit = fit_parametric(params, tokens, loss, resamples=4, seed=5, delta=10.0)
+    counts = resample_counts(4, 30, seed=5, device=torch.device("cpu"))
+    for theta, weights in ((fit.law.theta, torch.ones(30)), *zip(fit.resampled, counts, strict=True)):
+
+        def residuals(x: np.ndarray, weights: Tensor = weights) -> np.ndarray:
+            predicted = scaling.predict(torch.from_numpy(x)[None], params, tokens)[0]
+            return (weights.sqrt() * (loss.log() - predicted.log())).numpy()
+
+        found = scipy.optimize.least_squares(residuals, LAW.theta.numpy(), x_scale="jac", xtol=1e-15, ftol=1e-15)
+        ours = float(np.square(residuals(theta.numpy())).sum()) / 2
+        assert ours == pytest.approx(found.cost, rel=1e-6)
 
 
 def test_intervals_cover_the_truth() -> None:
-    """Sixty sets of runs. a: 93 to 97 in a hundred; the others, more skewed, at least 90."""
+    """A hundred sets of runs, which tell 95% from 85% only: that intervals are the bootstrap's is tested above.
+
+    a: 92 to 99 in a hundred; the others, more skewed, at least 90.
+    """
     truth = {"E": LAW.E, "A": LAW.A, "B": LAW.B, "alpha": LAW.alpha, "beta": LAW.beta, "a": LAW.a}
     hits = dict.fromkeys(truth, 0)
-    sets = 60
-    for seed in range(sets):
-        with shape_checks(seed == 0):
+    with shape_checks(False):
+        for seed in range(100):
             fit = fit_parametric(*noisy_runs(seed), resamples=100, seed=seed)
-        assert fit.message == ""
-        for name, value in truth.items():
-            hits[name] += getattr(fit, name).covers(value)
-    assert 0.93 <= hits["a"] / sets <= 0.97, hits
-    assert all(0.9 <= count / sets < 1 for count in hits.values()), hits
+            assert fit.message == ""
+            for name, value in truth.items():
+                hits[name] += getattr(fit, name).covers(value)
+    assert 92 <= hits["a"] <= 99 and all(90 <= count < 100 for count in hits.values()), hits
 
 
 def test_a_law_without_noise_is_found(device: str) -> None:
@@ -334,7 +361,7 @@ def test_resamples_find_a_floor_where_all_runs_have_none() -> None:
     columns, counts = batched_fit.Runs.of(*runs), resample_counts(60, 60, seed=0, device=torch.device("cpu"))
     starts = parametric._starts(columns, runs[2])
     higher = 0
-    for i in range(0, 60, 6):
+    for i in range(0, 60, 12):
         best = batched_fit.minimise(starts, counts[i].expand(len(starts), -1), columns, delta=1e-3).objective.min()
         higher += float(plain_objective(fit.resampled[i], runs, counts[i])) > float(best) * (1 + 1e-3)
     assert higher <= 1
