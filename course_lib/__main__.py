@@ -66,7 +66,7 @@ def train(
         shape = preflight.byte_model(config, mtp_depths)
         # the weights are made in main memory, for a GPU too, so a giant is refused before PyTorch is imported
         preflight.refuse_too_large(
-            shape, host.available_memory(), "this machine", bytes_each=preflight.BYTES_PER_WEIGHT
+            shape, host.available_memory(), "this machine", source=config, bytes_each=preflight.BYTES_PER_WEIGHT
         )
         from course_lib import devices, runs  # PyTorch takes seconds to import, and other commands do without
         from course_lib.training import DivergedError, Recipe
@@ -180,7 +180,7 @@ def bench(
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What cannot be done is told in a sentence, without a traceback."""
+    """Errors in what was asked for are shown in a sentence, without a traceback."""
     try:
         yield
     except (ValueError, OSError) as error:

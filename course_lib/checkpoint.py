@@ -54,7 +54,7 @@ def resume(training: Training, path: Path) -> None:
     tensors, meta = _read(path)
     here = json.loads(json.dumps(_identity(training)))
     if unlike := "; ".join(_differences(meta, here)):
-        raise ValueError(f"{path} is of another training: {unlike}. Use another folder for this one")
+        raise ValueError(f"{path} is of another training: {unlike}. Use another folder (--out) for this one")
     _refuse_damage(path, tensors, meta["tensors"], _shapes(training, tensors))
     places = {name: index for index, name in enumerate(_parameter_names(training))}
     state: dict[int, dict[str, Tensor]] = defaultdict(dict)
@@ -77,7 +77,7 @@ def load_model(folder: Path) -> MiniDeepSeek:
     """The model that `save_model` wrote, on the CPU and frozen: ready to be used, not to be trained.
 
     Raises:
-        FileNotFoundError: there is no finished model in this folder.
+        FileNotFoundError: this folder holds no finished model.
         ValueError: a damaged file, or weights that do not fit the config.
     """
     if missing := [name for name in (MODEL, CONFIG) if not (folder / name).is_file()]:
@@ -126,7 +126,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}). Delete it to start again") from None
     if meta.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this version of the course. Use another folder, or delete it")
+        raise ValueError(f"{path} is not a checkpoint of this version of the course. Use another folder, or delete it")
     return tensors, meta
 
 

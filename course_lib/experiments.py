@@ -26,7 +26,7 @@ STRATEGIES: dict[str, dict[str, float]] = {
 }
 
 # DeepSeek's three parts, each left out in turn. MHA: heads as wide as the values, about as many parameters as MLA.
-# Dense: layers of 128 do as much work on a token as one of 192 and two that choose 2 of 16 experts of 32 beside one.
+# Dense: layers of 128 do as much work per token as one of 192 and two with 2 of 16 routed experts of 32 and one shared.
 MODELS: dict[str, dict[str, Any]] = {
     "whole": {"num_nextn_predict_layers": 1},
     "MHA, not MLA": {
@@ -46,7 +46,7 @@ class Experiment:
     takes: tuple[str, ...]  # options of the command line
     compares: tuple[str, ...]  # the columns that tell the runs of a seed apart
     shows: tuple[str, ...]  # the columns to compare
-    uses_gpu: bool = False  # if there is one; the mini model is no faster on it
+    uses_gpu: bool = False  # if there is one; for the mini model it would not be faster
 
     def device(self) -> str:
         """Where its trainings run on this machine."""

@@ -22,7 +22,7 @@ def replacing(path: Path, *, mode: int = 0o644, lasting: bool = False) -> Iterat
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT, mode))
         permissions = stat.S_IMODE(part.stat().st_mode)
         yield part
-        part.chmod(permissions)  # safetensors puts another file in its place, which nobody else could read
+        part.chmod(permissions)  # safetensors makes a new file in its place, which only its owner could read
         if lasting:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -64,7 +64,7 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
     """Holds a lock on the file `path`, which is made for it. The system lifts it when the process ends in any way.
 
     Raises:
-        ValueError: somebody else holds it, in this process or another; says `refusal`.
+        ValueError: it is held already, in this process or another; the message is `refusal`.
     """
     from filelock import FileLock, Timeout  # here: its import takes a fifth of a second
 

@@ -23,7 +23,7 @@ SHAPES = (  # layers and width; each has about twice the parameters of the one b
 
 
 def shape(layers: int, hidden_size: int) -> ModelConfig:
-    """A dense model with 12 layers width^2 parameters beside the vocabulary, as in arXiv:2401.02954 s3.2."""
+    """A dense model with 12 layers width^2 parameters besides the vocabulary, as in arXiv:2401.02954 s3.2."""
     return ModelConfig(
         vocab_size=corpus.VOCABULARY,
         hidden_size=hidden_size,

@@ -28,13 +28,15 @@ def parameters_to_train(config: ModelConfig) -> int:
     return parameters(config).total + (depths * mtp_parameters(config) if depths else 0)
 
 
-def refuse_too_large(config: ModelConfig, available: int, place: str, *, bytes_each: int = BYTES_PER_PARAMETER) -> None:
-    """Raises ValueError if `bytes_each` per parameter exceed the `available` bytes of `place`."""
+def refuse_too_large(
+    config: ModelConfig, available: int, place: str, *, source: object = None, bytes_each: int = BYTES_PER_PARAMETER
+) -> None:
+    """Raises ValueError if `bytes_each` per parameter exceed the `available` bytes of `place`; names the `source`."""
     count = parameters_to_train(config)
     if count * bytes_each > available:
-        needed = count * BYTES_PER_PARAMETER
+        needed, name = count * BYTES_PER_PARAMETER, source or config.name or "this config"
         raise ValueError(
-            f"{config.name or 'this config'}: training {count:,} parameters takes at least {needed / 1e9:,.1f} GB "
+            f"{name}: training {count:,} parameters takes at least {needed / 1e9:,.1f} GB "
             f"({BYTES_PER_PARAMETER} bytes each, for weight, gradient and AdamW's two moments; activations come on "
             f"top), and {place} has {available / 1e9:,.1f} GB available. Take a smaller config"
         )

@@ -58,7 +58,7 @@ def sweep(
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a sweep's CSV; a last line that was cut short by a crash is no row."""
+    """The rows of a sweep's CSV; a last line that a crash cut short is left out."""
     return list(csv.DictReader(_whole_lines(path).splitlines(keepends=True)))
 
 

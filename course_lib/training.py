@@ -96,7 +96,7 @@ class Step:
     gradient_norm: float  # before clipping
     seconds: float
     load: Int[Tensor, "layer e"]  # tokens given to each expert, one row per layer of experts
-    bias: Float[Tensor, "layer e"]  # balance biases that routed this step; zeros where there are none
+    bias: Float[Tensor, "layer e"]  # balance biases that routed this step; zeros if the model has none
 
 
 @dataclass

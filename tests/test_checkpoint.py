@@ -58,7 +58,7 @@ def test_a_training_killed_at_random_moments_goes_on_to_the_bit(tmp_path: Path) 
     checkpoint.save_model(MiniDeepSeek(tiny_moe()), tmp_path)
     path, draw, kills = tmp_path / "killed" / "checkpoint.safetensors", random.Random(0), 0
     killed = start(tmp_path)
-    for _ in range(2):  # once the first checkpoint of this process is there, at any moment, mostly amid a save
+    for _ in range(2):  # once the first checkpoint of this process is there, at any moment, mostly during a save
         began, give_up = time.time(), time.monotonic() + 120
         while not (path.exists() and path.stat().st_mtime > began) and killed.poll() is None:
             assert time.monotonic() < give_up
@@ -202,7 +202,7 @@ def test_a_file_that_was_cut_off_is_refused(text: Corpus, tmp_path: Path, size: 
 def test_a_file_that_is_no_checkpoint_is_refused(text: Corpus, tmp_path: Path) -> None:
     for meta in (None, {"recipe": "{}"}):
         save_file({"model.norm.weight": torch.ones(26)}, tmp_path / "old", meta)
-        with pytest.raises(ValueError, match="old is no checkpoint of this version of the course"):
+        with pytest.raises(ValueError, match="old is not a checkpoint of this version of the course"):
             checkpoint.resume(training(text), tmp_path / "old")
 
 

@@ -74,7 +74,7 @@ def test_a_training_says_where_it_runs_what_it_reached_and_what_to_do_next(tmp_p
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        (("--seed", 1), "is of another training: seed is 0 there and 1 here. Use another folder for this one"),
+        (("--seed", 1), "is of another training: seed is 0 there and 1 here. Use another folder (--out) for this one"),
         (("--mtp-depths", 0), "num_nextn_predict_layers is 1 there and 0 here"),
     ],
 )
@@ -164,7 +164,10 @@ def test_a_training_is_saved_every_now_and_then(tmp_path: Path, monkeypatch: pyt
         (("--device", "gpu"), "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
         (("--device", "mps"), "device mps is not supported"),
         (("--config", "absent.json"), "absent.json"),
-        (("--config", V3), "takes at least 10,892.6 GB (16 bytes each"),
+        (
+            ("--config", V3),
+            "deepseek-v3.json: training 680,786,799,360 parameters takes at least 10,892.6 GB (16 bytes",
+        ),
         (("--length", 100_000), "do not fit the validation text of"),
     ],
 )
