@@ -243,6 +243,39 @@ def test_parabolas_that_are_no_use_are_told() -> None:
     assert "Optimum at the edge" in said(explorer) and table(explorer)["vertices"] == ["-", "-", "-"]
 
 
+@pytest.mark.usefixtures("no_slow_fits")
+def test_the_reason_stands_where_the_law_would_be() -> None:
+    """In the right picture, within its frame, and in the picture for pages without a kernel."""
+    explorer = ScalingExplorer(made_up(sizes=(1.3, 1.8, 2.5, 3.4)))
+    ways, words = explorer.shown.ways, " ".join(line.text or "" for line in marks(explorer, "reason"))
+    assert words == " ".join(ways[0].says) and "Optimum at the edge: the sizes tried" in words
+    assert "A law needs 3 budgets with a best N; here are 0." in words and not marks(explorer, "law")
+    assert all(len(line.text or "") < 50 and 30 < float(line.attrib["y"]) < 320 for line in marks(explorer, "reason"))
+    texts = [text.get_text() for text in scaling_figure(explorer.shown).axes[1].texts]
+    assert words in [" ".join(text.split()) for text in texts]
+    explorer.measure.value = 1
+    assert marks(explorer, "law") and not marks(explorer, "reason")
+    assert "" in [text.get_text() for text in scaling_figure(explorer.shown).axes[1].texts]
+
+
+def light(colour: str) -> float:
+    """Relative luminance of the Web Content Accessibility Guidelines."""
+    srgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in srgb]
+    return sum(part * c for part, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#111111"])
+def test_intervals_are_seen_on_light_and_dark_pages(explorer: ScalingExplorer, page: str) -> None:
+    """Contrast of 3 at least, as those guidelines want of graphics (1.4.11)."""
+    bars = marks(explorer, "interval")
+    assert len(bars) == 6  # of three budgets, in both pictures
+    for bar in bars:
+        assert float(bar.get("stroke-opacity", 1)) == float(bar.get("opacity", 1)) == 1
+        dark, bright = sorted((light(bar.attrib["stroke"]), light(page)))
+        assert (bright + 0.05) / (dark + 0.05) >= 3 and float(bar.attrib["stroke-width"]) >= 3
+
+
 def test_fits_that_nothing_is_left_for_are_told(explorer: ScalingExplorer) -> None:
     explorer.sizes.index = (0, 1)
     assert "parametric law: five parameters need 6 runs or more, got 2." in said(explorer)

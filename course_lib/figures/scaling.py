@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -118,6 +119,10 @@ class ScalingPicture:
         """All that a reader must know of what went wrong, once."""
         return list(dict.fromkeys(f"{way.name}: {words}" for way in self.ways for words in way.says))
 
+    def reason(self, characters: int) -> list[str]:
+        """Why the way that is drawn has no law, in lines of at most so many characters; nothing where it has one."""
+        return [] if self.way.line else [line for words in self.way.says for line in wrap(words, characters)]
+
     @property
     def summary(self) -> str:
         """The picture in words."""
@@ -211,6 +216,7 @@ def _draw_optima(picture: ScalingPicture, axes: Axes) -> None:
         tint, shape = picture.look(flops)
         axes.vlines(flops, *_within(n, picture.params_ends), color=tint, linewidth=5, alpha=0.45)
         axes.plot(flops, n.value, shape, color=tint)
+    axes.text(0.5, 0.5, "\n".join(picture.reason(48)), transform=axes.transAxes, ha="center", va="center", fontsize=9)
     axes.axvline(picture.forecast_at, color="0.6", linestyle=":")
     if way.params is not None:
         axes.plot(picture.forecast_at, way.params.value, "kx", markersize=9, markeredgewidth=2)

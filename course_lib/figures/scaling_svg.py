@@ -25,7 +25,8 @@ from course_lib.quantity import Estimate
 GREY = "#888"
 PAPER = "var(--jp-layout-color0,Canvas)"
 HALO = f"paint-order:stroke;stroke:{PAPER};stroke-width:4px"  # keeps lines off the letters
-BAR = 'stroke-width="5" stroke-opacity="0.45"'  # an interval
+BAR = 'stroke-width="4"'  # an interval, opaque: on a dark page half of a dark blue cannot be seen
+CHARACTER, LINE = 7.6, 18  # px: the width of a character in a wide font, and from one line of words to the next
 CELL = "padding:2px 16px 2px 4px;text-align:left"
 
 
@@ -86,7 +87,7 @@ def _optima(picture: ScalingPicture, panel: Panel) -> list[str]:
     band = [(flops, n) for flops, n in way.line if n.has_interval]
     if band:
         edge = panel.path([(c, n.low) for c, n in band] + [(c, n.high) for c, n in reversed(band)])
-        parts.append(f'<path class="band" d="{edge}z" fill="{GREY}" fill-opacity="0.25"/>')
+        parts.append(f'<path class="band" d="{edge}z" fill="{GREY}" fill-opacity="0.25" stroke="{GREY}"/>')
     if way.line:
         line = panel.path([(c, n.value) for c, n in way.line])
         parts.append(f'<path class="law" d="{line}" fill="none" stroke="currentColor" stroke-width="1.6"/>')
@@ -96,7 +97,19 @@ def _optima(picture: ScalingPicture, panel: Panel) -> list[str]:
         parts.append(_dot(picture, held, panel.x(held.flops), panel.y(held.params)))
     if way.params is not None:
         parts.append(cross(at, panel.y(way.params.value)))
-    return [*parts, "</svg>"]
+    return [*parts, *_reason(picture, panel), "</svg>"]
+
+
+def _reason(picture: ScalingPicture, panel: Panel) -> list[str]:
+    """Why there is no law, where it would be."""
+    left, right = (panel.x(end) for end in panel.x_ends)
+    lines = picture.reason(int((right - left - 24) / CHARACTER))
+    first = TOP + (HEIGHT - LINE * len(lines)) / 2 + LINE
+    return [
+        f'<text class="reason" x="{(left + right) / 2:.1f}" y="{first + LINE * i:.1f}" text-anchor="middle" '
+        f'style="{HALO}">{escape(line)}</text>'
+        for i, line in enumerate(lines)
+    ]
 
 
 def _apart(picture: ScalingPicture, panel: Panel) -> list[float]:
