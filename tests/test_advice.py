@@ -319,6 +319,15 @@ def test_shapes_on_the_line_are_told_where_they_are_not_those_of_the_inputs() ->
     assert BANK["hw1_mla"]["rotate"].grade(written("return x * nothing")).message.endswith("where nothing is None.")
 
 
+def test_all_lines_of_a_statement_are_shown_and_no_letters_of_an_equation() -> None:
+    said = (
+        BANK["hw1_mla"]["rotate"]
+        .grade(written('return torch.einsum(\n        "a,b->ab",\n        q, i,\n    )'))
+        .message
+    )
+    assert said.endswith('The line: `return torch.einsum( "a,b->ab", q, i, )`, where q is (2, 3, 5, 7), i is (3,).')
+
+
 def test_a_long_error_keeps_its_two_ends() -> None:
     said = BANK["hw1_mla"]["rotate"].grade(written('raise ValueError("begin " + 5000 * "x" + " end")')).message
     assert "ValueError: begin xxx" in said and "xxx [...] xxx" in said and "xxx end." in said

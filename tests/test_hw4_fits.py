@@ -405,7 +405,7 @@ def test_points_of_a_forecast_fall_from_one_percent_to_what_takes_no_insight(see
             outcome = FORECAST.grade(off_by(*errors, seed=seed), seed)
             assert outcome.points == pytest.approx(4 * share, abs=0.006)
             assert f"Case {which + 1} of 3 is the furthest off: wanted " in outcome.message
-            assert f"{-errors[which]:.1%} too low. Up to 1% earns everything, {end:.1%} and more" in outcome.message
+            assert f"{-errors[which]:.1%} too low. Within 1% earns all points; {end:.1%} off, as " in outcome.message
         for error in (end, -end, 1.5 * end, 9 * end, math.inf, math.nan):
             errors = [0.0, 0.0, 0.0]
             errors[which] = 1.000001 * error
@@ -474,6 +474,6 @@ def test_a_distance_needs_no_case_but_the_worst() -> None:
     share, message = scale.judge([2.11, np.float32(2.02)], [2.0, 2.0], cases)
     assert share == pytest.approx(0.5)
     assert message == (
-        "Case 1 of 2 is the furthest off: wanted 2, got 2.11, 5.5% too high. Up to 1% earns everything, 10.0% and more "
-        "nothing: so near comes a guess."
+        "Case 1 of 2 is the furthest off: wanted 2, got 2.11, 5.5% too high. Within 1% earns all points; 10.0% off, as "
+        "a guess is, earns none."
     )

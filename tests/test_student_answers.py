@@ -1,5 +1,6 @@
 """What `check` says about wrong answers as students write them, and about the notebook that they are in."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from torch import Tensor
+from torch.nn import functional as F
 from traitlets.config import Config
 
 from course_lib.exercises import BANK, check, when_written
@@ -33,6 +35,80 @@ def test_a_wrong_answer_is_explained(
 
 def test_all_functions_have_a_wrong_answer() -> None:
     assert {name for name, *_ in ANSWERS} == set(EXERCISES) and len(ANSWERS) >= 40
+
+
+# Mistakes in released code: each named, whoever writes it ------------------------------------------------------------
+
+
+def attention(scale: Callable[[int], float]) -> Callable[..., Tensor]:
+    """Queries scaled before the product, by other means than the mistakes in the bank."""
+
+    def wrong(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0) -> Tensor:
+        factor = scale(q_nope.shape[-1] + q_rope.shape[-1])
+        query = torch.cat([torch.einsum("bshn,hnc->bshc", q_nope, w_uk), q_rope], dim=-1) * factor
+        scores = torch.einsum("bshx,btx->bhst", query, torch.cat([latent, k_rope], dim=-1))
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(offset)
+        weights = torch.where(seen, scores, -torch.inf).softmax(dim=-1)
+        return torch.einsum("bhst,btc,hvc->bshv", weights, latent, w_uv)
+
+    return wrong
+
+
+def routed(gates: Callable[[Tensor, float], Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def wrong(scores, bias, top_k, n_group=1, topk_group=1, scale=1.0) -> tuple[Tensor, Tensor]:
+        indices, _ = EXERCISES["route"].reference(scores, bias, top_k, n_group, topk_group, scale)
+        return indices, gates(torch.take_along_dim(scores, indices, dim=1), scale)
+
+    return wrong
+
+
+def normalised(gates: Tensor) -> Tensor:
+    return gates / gates.sum(-1, keepdim=True)
+
+
+def loss_with_rolled_labels(logits: list[Tensor], tokens: Tensor, weight: float, own: bool) -> Tensor:
+    labels, total = tokens.roll(-1, dims=1), torch.zeros(())
+    for each in logits:
+        labels = labels.roll(-1, dims=1)
+        mean = F.cross_entropy(each.mT, labels.roll(-1, dims=1)[:, : each.shape[1]])
+        total = total + mean * (1 if own else each.shape[1] / (tokens.shape[1] - 1))
+    return weight * total / len(logits)
+
+
+YARN = 0.1 * math.log(40) + 1
+PUBLIC = [
+    ("kv_cache_elements", lambda c: EXERCISES["kv_cache_elements"].reference(c) if c.get("kv_lora_rank") is None else
+        2 * c["num_hidden_layers"] * c["kv_lora_rank"], "LMCache#694"),
+    ("expanded_attention", attention(lambda width: 1 / width), "transformers#38290"),
+    ("absorbed_attention", attention(lambda width: width**-0.5 * width**-0.5), "applied twice"),
+    ("expanded_attention", attention(lambda width: YARN * YARN / width**0.5), "YaRN's factor"),
+    ("absorbed_attention", attention(lambda width: YARN / width**0.5), "YaRN's factor"),
+    ("expanded_attention", attention(lambda width: width**0.5), "maxtext#1370"),
+    ("route", routed(lambda gates, scale: normalised(gates) if gates.shape[1] > 1 else scale * gates), "an `else`"),
+    ("route", routed(lambda gates, scale: scale * (normalised(gates) if gates.shape[1] > 1 else gates)),
+        "only if top_k > 1"),
+    ("update_bias", lambda bias, load, speed: bias + speed * ((s := (load.double().mean() - load).sgn()) - s.mean()),
+        "torchtitan#1506"),
+    ("mtp_loss", lambda *given: loss_with_rolled_labels(*given, own=False), "miles#2215"),
+    ("mtp_loss", lambda *given: loss_with_rolled_labels(*given, own=True), "miles#2215"),
+    ("mtp_pairs", lambda t, k: (t[:, k:-1], t.roll(-k - 2, dims=1)[:, : -k - 1]), "miles#2215"),
+    ("parameter_counts", lambda c: EXERCISES["parameter_counts"].reference({**c, "n_shared_experts": 1}),
+        "minimind#129"),
+    ("parameter_counts", lambda c: EXERCISES["parameter_counts"].reference(
+        {**c, "n_shared_experts": bool(c["n_shared_experts"])}), "minimind#129"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "wrong", "words"), PUBLIC)
+def test_a_mistake_that_was_made_in_public_is_named(name: str, wrong: Callable[..., Any], words: str) -> None:
+    for seed in range(6):
+        outcome = EXERCISES[name].grade(wrong, seed)
+        assert outcome.points == 0 and words in outcome.message and "matches" in outcome.message, outcome
+
+
+def test_the_helpers_of_these_tests_are_right_otherwise() -> None:
+    assert EXERCISES["absorbed_attention"].grade(attention(lambda width: width**-0.5)).points >= 3
+    assert EXERCISES["route"].grade(routed(lambda gates, scale: scale * normalised(gates))).solved
 
 
 # The order of what is said -------------------------------------------------------------------------------------------

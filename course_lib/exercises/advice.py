@@ -322,7 +322,7 @@ ADVICE = (
     Advice(
         (IndexError, RuntimeError),
         r"(?:tensors used as indices must be long|\w+\(\): Expected dtype int32(?:/| or )int64 for index"
-        r"|one_hot is only applicable to index tensor|expected target dtype to be Long)",
+        r"|one_hot is only applicable to index tensor|expected target dtype to be Long|expected scalar type Long but found)",
         INTEGERS,
     ),
     Advice(
@@ -331,7 +331,7 @@ ADVICE = (
         r"|'float' object cannot be interpreted as an integer|only integers, slices .* are valid indices "
         r"\(got float\)|(?:zeros|ones|empty|rand|randn)\(\) takes 1 positional argument but \d were given"
         r"|(?:zeros|ones|empty|rand|randn)\(\) received an invalid combination of arguments - got \([^)]*float"
-        r"|(?:zeros|ones|empty|rand|randn)\(\): argument 'size' .*not float)",
+        r"|(?:zeros|ones|empty|rand|randn)\(\): argument 'size' .*\bfloat\b)",
         WHOLE_SIZE,
     ),
     Advice(
@@ -342,7 +342,7 @@ ADVICE = (
     # dtypes
     Advice(
         RuntimeError,
-        r"(?:expected m1 and m2 to have the same dtype|expected scalar type \w+ but found|dot : expected both vectors "
+        r"(?:expected m1 and m2 to have the same dtype|expected scalar type (?!Long)\w+ but found|dot : expected both vectors "
         r"to have same dtype|Input dtypes must be the same)",
         ONE_DTYPE,
     ),

@@ -1,4 +1,4 @@
-"""Points by distance, for a number that no function of its case can know exactly."""
+"""Points by distance, for a number that cannot be computed exactly from its case."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,16 +6,18 @@ from typing import Any
 
 from course_lib.exercises.comparing import difference, number
 
-MOST = 100  # nats; a larger number is no loss
+MOST = 100  # nats; a larger number cannot be a loss
 ALIKE = 1e-3  # between two fits of the same wrong law, found by different optimisers
 
 
 @dataclass(frozen=True)
 class Closeness:
-    """The case where an answer is furthest off decides, so that luck in one of them earns nothing."""
+    """The worst case decides, so that luck in one of them earns nothing."""
 
     truths: Callable[[int], list[float]]  # seed to what is right in each case, above 0
-    guesses: Callable[[dict[str, Any]], dict[str, float]]  # what takes no insight, by name; the nearest earns nothing
+    guesses: Callable[
+        [dict[str, Any]], dict[str, float]
+    ]  # guesses that need no insight, by name; the nearest of them earns nothing
     full: float = 0.01  # relative error up to which all points are earned
 
     def judge(
@@ -56,7 +58,7 @@ class Closeness:
         values = "" if discreet else f"wanted {truth:.5g}, got {got:.5g}, "
         said = (
             f" is the furthest off: {values}{error:.1%} too {side}. "
-            f"Up to {self.full:.0%} earns everything, {end:.1%} and more nothing: so near comes {guess}."
+            f"Within {self.full:.0%} earns all points; {end:.1%} off, as {guess} is, earns none."
         )
         if error <= self.full:
             return 1, said

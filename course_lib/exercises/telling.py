@@ -1,6 +1,7 @@
 """What `check` says about a function that stopped, and about a case with a wrong answer."""
 
 import builtins
+import linecache
 import re
 import traceback
 from collections.abc import Callable, Iterable
@@ -58,15 +59,21 @@ def facts(found: Difference, case: dict[str, Any]) -> str:
 
 
 def _origin(fn: Callable[..., Any], error: BaseException) -> tuple[FrameType | None, str, list[str]]:
-    """The last frame in the student's own cell, its line, and the names of the functions that it called below."""
+    """The last frame in the student's own cell, its line or lines, and the functions called below."""
     file = getattr(getattr(fn, "__code__", None), "co_filename", None)
     walked = list(traceback.walk_tb(error.__traceback__))
     own = [i for i, (frame, _) in enumerate(walked) if frame.f_code.co_filename == file]
     if not own:
         return None, "", []
-    line = traceback.extract_tb(error.__traceback__)[own[-1]].line or ""
+    last = traceback.extract_tb(error.__traceback__)[own[-1]]
+    first = last.lineno or 0
+    lines = [linecache.getline(last.filename, n).strip() for n in range(first, (last.end_lineno or first) + 1)]
     below = [frame.f_code.co_name for frame, _ in walked[own[-1] + 1 :]]
-    return walked[own[-1]][0], line, [name for name in below if name != "__torch_function__"]  # of torch.device("cpu")
+    return (
+        walked[own[-1]][0],
+        " ".join(lines),
+        [name for name in below if name != "__torch_function__"],
+    )  # of torch.device("cpu")
 
 
 def _cause(error: BaseException, fn: Callable[..., Any], case: dict[str, Any], frame: FrameType | None) -> str:
@@ -134,7 +141,7 @@ def _inputs(case: dict[str, Any]) -> str:
 def _values_on(code: str, frame: FrameType | None, case: dict[str, Any]) -> str:
     """Shapes of the tensors that a line uses and that are not inputs as they were given."""
     found = {}
-    for name in re.findall(r"(?<![\w.])[A-Za-z_]\w*", code):
+    for name in re.findall(r"(?<![\w.])[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"|'[^']*'", "", code)):
         value = frame.f_locals.get(name, 0) if frame else 0
         given = case.get(name)
         if isinstance(value, Tensor) and not (isinstance(given, Tensor) and given.shape == value.shape):
