@@ -322,7 +322,8 @@ ADVICE = (
     Advice(
         (IndexError, RuntimeError),
         r"(?:tensors used as indices must be long|\w+\(\): Expected dtype int32(?:/| or )int64 for index"
-        r"|one_hot is only applicable to index tensor|expected target dtype to be Long|expected scalar type Long but found)",
+        r"|one_hot is only applicable to index tensor|expected target dtype to be Long"
+        r"|expected scalar type Long but found)",
         INTEGERS,
     ),
     Advice(
@@ -342,8 +343,8 @@ ADVICE = (
     # dtypes
     Advice(
         RuntimeError,
-        r"(?:expected m1 and m2 to have the same dtype|expected scalar type (?!Long)\w+ but found|dot : expected both vectors "
-        r"to have same dtype|Input dtypes must be the same)",
+        r"(?:expected m1 and m2 to have the same dtype|expected scalar type (?!Long)\w+ but found|dot : expected both "
+        r"vectors to have same dtype|Input dtypes must be the same)",
         ONE_DTYPE,
     ),
     Advice(
