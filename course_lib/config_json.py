@@ -11,6 +11,7 @@ from course_lib.architectures import (
     LANGUAGE_MODEL,
     LATENT_KEYS,
     NO_HEAD,
+    UNNAMED,
     Architecture,
     architecture_of,
 )
@@ -109,6 +110,8 @@ def _needed(values: Mapping[str, Any], architecture: Architecture) -> Iterator[s
         yield from LATENT_KEYS
     elif not architecture.kv_heads_default and (architecture.latent != "always" or "kv_lora_rank" in values):
         yield "num_key_value_heads"
+    if architecture is UNNAMED and values.get("kv_lora_rank") is None:  # Qwen2 has biases, and no key that says so
+        yield "attention_bias"
     if architecture.experts == "always":
         yield "n_routed_experts"
     if architecture.experts != "never" and values.get("n_routed_experts"):

@@ -1,5 +1,9 @@
+import json
+from pathlib import Path
+
 import pytest
 
+from course_lib import config as config_module
 from course_lib.accounting import attention_flops, cache_bytes, cache_elements, parameters
 from course_lib.config import ModelConfig, published
 from tests.conftest import tiny_heads, tiny_mla
@@ -43,6 +47,19 @@ def test_totals_to_the_unit(name: str) -> None:
     counts = parameters(published(name))
     got = (counts.total, counts.active_without_vocabulary, counts.active_without_embedding, counts.active)
     assert got == TOTALS[name]
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_a_published_config_that_lacks_a_key_counts_the_same_or_is_refused(name: str) -> None:
+    given = json.loads((Path(config_module.__file__).parent / "published" / f"{name}.json").read_text(encoding="utf-8"))
+    assert "model_type" in given
+    # the first Llamas had no such key, so there it means as many as query heads
+    for gone in given.keys() - ({"num_key_value_heads"} if given["model_type"] == "llama" else set()):
+        try:
+            config = ModelConfig.from_json({key: value for key, value in given.items() if key != gone})
+        except ValueError:
+            continue
+        assert (parameters(config).total, cache_elements(config)) == (TOTALS[name][0], CACHED[name]), gone
 
 
 @pytest.mark.parametrize("name", ANNOUNCED)

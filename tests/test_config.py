@@ -24,7 +24,7 @@ V3: dict[str, Any] = {
 
 PLAIN: dict[str, Any] = {
     "vocab_size": 37, "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "num_key_value_heads": 2, "attention_bias": False,
 }  # fmt: skip
 
 
@@ -255,6 +255,7 @@ def test_the_class_says_which_head_is_counted(changes: dict[str, Any], total: in
         (without("model_type", "architectures", index_topk=2048), "without model_type its meaning is not known"),
         (without("model_type", "architectures", "topk_method"), "lacks topk_method, which such a config needs"),
         (without("model_type", "architectures", "n_routed_experts"), "num_experts_per_tok = 8"),
+        ({key: value for key, value in PLAIN.items() if key != "attention_bias"}, "lacks attention_bias"),
         ({**PLAIN, "num_experts": 128}, "num_experts = 128 may change the count, and without model_type"),
         ({**PLAIN, "use_sliding_window": False}, "use_sliding_window = False may change the count"),
         ({**PLAIN, "router_aux_loss_coef": 0.1}, "router_aux_loss_coef = 0.1 may change the count"),

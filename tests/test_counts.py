@@ -139,7 +139,7 @@ def test_a_config_without_a_name_is_counted_right_or_refused(kind: str, tmp_path
     given = saved(kind, HEADS[0], 5, tmp_path)
     for key in ("architectures", "model_type"):
         del given[key]
-    gone = [(), *zip(given), *combinations(given, 2)]
+    gone = [(), *zip(given), *random.Random(0).sample(list(combinations(given, 2)), 60)]
     lacking = ((str(keys), {k: v for k, v in given.items() if k not in keys}) for keys in gone)
     assert mistakes(kind, HEADS[0], lacking) == []
 
