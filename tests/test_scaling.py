@@ -256,19 +256,20 @@ def test_fieller_by_its_definition() -> None:
         assert abs(float(direction @ parabola.coefficients / error)) == pytest.approx(t)
 
 
-def test_measured_flops_of_a_budget_are_one_budget() -> None:
+def test_measured_flops_of_a_budget_are_one_budget(device: str) -> None:
     """Parts in 1e5 apart, in mixed order: vertices are those of the nominal budgets, at the geometric mean."""
     generator = torch.Generator().manual_seed(0)
     parts = [valley(10.0**k, 1e3 * 10 ** (0.5 * k), 5, noise=0.003) for k in range(18, 22)]
     mixed = torch.randperm(20, generator=generator)
     nominal, params, loss = (torch.cat(columns)[mixed] for columns in zip(*parts, strict=True))
     measured = nominal * (1 + 1e-5 * torch.randn(20, dtype=torch.float64, generator=generator))
-    fit, exact = isoflop_optima(measured, params, loss), isoflop_optima(nominal, params, loss)
+    fit, exact = (isoflop_optima(flops, params, loss, device=device) for flops in (measured, nominal))
     assert [each.params for each in fit.optima] == [each.params for each in exact.optima]
     for each, k in zip(fit.optima, range(18, 22), strict=True):
         assert each.flops == pytest.approx(float(measured[nominal == 10.0**k].log().mean().exp()), rel=1e-14)
         assert each.flops != 10.0**k and each.runs == each.sizes == 5
-    assert fit.law().exponent.value == pytest.approx(exact.law().exponent.value, rel=1e-4)
+    assert fit.law(device=device).exponent.value == pytest.approx(exact.law().exponent.value, rel=1e-4)
+    assert run_budgets(measured, device=device).device.type == device
 
 
 @pytest.mark.parametrize(
