@@ -76,6 +76,7 @@ def stamped(notebook: NotebookNode, page: str, root: Path = ROOT) -> NotebookNod
     for cell in notebook.cells:
         if "bootstrap" in cell.metadata.get("tags", []):
             cell.source = bootstrap(root)
+            cell.metadata.jupyter = NotebookNode(source_hidden=True)  # JupyterLab folds it to a bar
     if notebook.cells and notebook.cells[0].cell_type == "markdown":
         notebook.cells[0].source = f"{badge(page, root)}\n\n{unstamped(notebook.cells[0].source)}"
     return notebook

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-KEPT = ("deletable", "editable", "nbgrader", "tags")
+KEPT = ("deletable", "editable", "jupyter", "nbgrader", "tags")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine spinning threads slow small models tenfold
 

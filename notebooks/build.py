@@ -87,17 +87,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         name = digest(f"{cell.cell_type}\n{unstamped(cell.source)}")
         seen[name] += 1
         ids.append(f"{name}-{seen[name]}")
-    return normalised(described(notebook), ids)
-
-
-def described(notebook: NotebookNode) -> NotebookNode:
-    """Its pictures with words for those who do not see them: the `alt` on the line that begins the cell."""
-    for cell in notebook.cells:
-        alt = cell.metadata.pop("alt", "")
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.metadata.setdefault("image/png", {})["alt"] = alt
-    return notebook
+    return normalised(notebook, ids)
 
 
 def read(script: Path) -> NotebookNode:
@@ -105,14 +95,9 @@ def read(script: Path) -> NotebookNode:
     return stamped(jupytext.read(script, fmt="py:percent"), f"notebooks/{target(script).name}")
 
 
-def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str], str]]:
-    return [(cell.cell_type, cell.source, cell.metadata.get("tags", []), words(cell)) for cell in notebook.cells]
-
-
-def words(cell: NotebookNode) -> str:
-    """The alternative text of what it shows, before it has run or after."""
-    outputs = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
-    return cell.metadata.get("alt") or next((each["alt"] for each in outputs if each), "")
+def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str], dict[str, bool]]]:
+    """What the script decides: type, source, tags, and whether Lab folds the cell."""
+    return [(c.cell_type, c.source, c.metadata.get("tags", []), c.metadata.get("jupyter", {})) for c in notebook.cells]
 
 
 if __name__ == "__main__":

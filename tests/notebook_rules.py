@@ -12,6 +12,14 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MARKER = re.compile(r"NBVAL_(IGNORE_OUTPUT|SKIP)")
 MARKER_TAGS = {"nbval-ignore-output", "nbval-skip"}
 OWN_PATH = re.compile(r"(?<![\w.~/])/(?:tmp|root|home|work|Users|var/folders)/|\b[A-Z]:\\+Users", re.IGNORECASE)
+EMBEDDED = re.compile(r"data:image/[\w+.-]+;base64,[\w+/=]+")
+PICTURE = re.compile(r"<(?:img|svg)\b[^>]*>")
+MIN_WORDS = 40  # letters of an alternative text; fewer do not say what there is to see
+TAG = re.compile(r"<[^>]*>")
+HTML_BLOCK = re.compile(r"</?(?:p|div|li|td|th|tr|table|details|summary|h\d|pre)\b[^>]*>")
+CODE = re.compile(r"^( *)(```|~~~).*?^\1\2|(`+)[^`].*?\3", re.DOTALL | re.MULTILINE)
+# as Pandoc finds a formula: no blank inside its ends, no digit after it
+FORMULA = re.compile(r"\$\$.+?\$\$|(?<!\\)\$(?=\S)(?:\\.|[^$\\])+?(?<=\S)\$(?!\d)", re.DOTALL)
 WIDGET_IMPORT = re.compile(r"from course_lib\.widgets\S* import (\([^)]*\)|.+)")
 
 
@@ -20,7 +28,6 @@ def problems(notebook: NotebookNode, size: int) -> list[str]:
     cells = list(enumerate(notebook.cells, 1))
     found = [f"cell {number}: {what}" for number, cell in cells for what in cell_problems(cell)]
     found += [f"cell {number}: no text beside what it shows" for number in shown_without_text(notebook)]
-    found += [f"cell {number}: a picture without alternative text" for number, cell in cells if is_mute(cell)]
     return found + list(whole_problems(notebook, size))
 
 
@@ -42,6 +49,10 @@ def whole_problems(notebook: NotebookNode, size: int) -> Iterator[str]:
 def cell_problems(cell: NotebookNode) -> Iterator[str]:
     for path in filter(None, map(OWN_PATH.search, [cell.source, *map(str, shown_text(cell))])):
         yield f"a path of the author's machine, {path[0]}"
+    for picture in pictures_without_words(cell):
+        yield f"a picture without alternative text: {picture[:60]}"
+    for block in stray_dollars(cell):
+        yield f"MathJax may pair the dollar signs of: {block[:60]}"
     if cell.cell_type != "code":
         return
     lines = cell.source.splitlines()
@@ -63,16 +74,54 @@ def shown_text(cell: NotebookNode) -> Iterator[object]:
     for output in cell.get("outputs", []):
         yield output.get("text", "")
         yield "\n".join(output.get("traceback", []))
-        yield from (value for kind, value in output.get("data", {}).items() if not kind.startswith("image/"))
+        data = output.get("data", {})
+        yield from (EMBEDDED.sub("", str(value)) for kind, value in data.items() if not kind.startswith("image/"))
+
+
+def pictures_without_words(cell: NotebookNode) -> Iterator[str]:
+    """Pictures that say nothing to a reader who cannot see them.
+
+    An output of type image/png or image/svg+xml never says anything: JupyterLab draws both without alternative text.
+    """
+    data = [output.get("data", {}) for output in cell.get("outputs", [])]
+    yield from (kind for each in data for kind in each if kind.startswith("image/"))
+    for output in (str(each.get("text/html", "")) for each in data):
+        yield from (tag for tag in PICTURE.findall(output) if len(words_of(tag)) < MIN_WORDS)
+    if cell.cell_type == "markdown":
+        yield from (tag for tag in PICTURE.findall(cell.source) if not words_of(tag))
+        yield from re.findall(r"!\[\s*\]\([^)]*\)", cell.source)
+
+
+def words_of(tag: str) -> str:
+    found = re.search(r"""\s(?:alt|aria-label)=(["'])(.*?)\1""", tag)
+    return found[2].strip() if found else ""
+
+
+def stray_dollars(cell: NotebookNode) -> Iterator[str]:
+    r"""Blocks of text in which a dollar sign that is no formula's could be taken for the start or end of one.
+
+    JupyterLab drops the backslash of `\$` before MathJax looks for pairs, so `\$2 are \$5` turns into a formula.
+    MathJax pairs any two signs of a block. One alone is harmless, unless a formula is next to it.
+    """
+    for text in typeset_text(cell):
+        for block in re.split(r"\n\s*\n", CODE.sub("", text)):
+            rest, formulas = FORMULA.subn("", block)
+            if rest.count("$") + rest.count("&#36;") > (0 if formulas else 1):
+                yield block.strip()
+
+
+def typeset_text(cell: NotebookNode) -> Iterator[str]:
+    """What MathJax reads: Markdown, and the words of HTML. Plain text it leaves alone."""
+    if cell.cell_type == "markdown":
+        yield cell.source
+    for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+        yield str(data.get("text/markdown", ""))
+        html = str(data.get("text/html", "")).replace("<span>$</span>", "")  # in HTML MathJax joins no two elements
+        yield TAG.sub("", HTML_BLOCK.sub("\n\n", html))
 
 
 def is_marked(cell: NotebookNode) -> bool:
     return bool(MARKER.search(cell.source)) or not MARKER_TAGS.isdisjoint(cell.metadata.get("tags", []))
-
-
-def is_mute(cell: NotebookNode) -> bool:
-    pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-    return not all(output.metadata.get("image/png", {}).get("alt") for output in pictures)
 
 
 def shown_without_text(notebook: NotebookNode) -> Iterator[int]:
@@ -82,7 +131,9 @@ def shown_without_text(notebook: NotebookNode) -> Iterator[int]:
     texts = [cell.cell_type == "markdown" and bool(cell.source.strip()) for cell in notebook.cells]
     for index, cell in enumerate(notebook.cells):
         shown = [item for output in cell.get("outputs", []) for item in output.get("data", {}).items()]
-        picture = any(kind.startswith("image/") or "plotly" in kind or "<svg" in value for kind, value in shown)
+        picture = any(
+            kind.startswith("image/") or "plotly" in kind or PICTURE.search(str(value)) for kind, value in shown
+        )
         live = shown and not widgets.isdisjoint(re.findall(r"\w+", cell.source))
         if (picture or live) and not any(texts[max(index - 1, 0) : index + 2]):
             yield index + 1

@@ -24,7 +24,14 @@
 # | [07 Scaling laws](07_scaling_laws.ipynb) | fit small runs, forecast a large one, with intervals |
 # | [08 Cost and energy](08_cost_and_energy.ipynb) | check the bill line by line |
 #
-# Lessons show; assignments ask, and tell you precisely what is wrong.
+# In an assignment you write the functions yourself, and `check` says precisely what is wrong with an answer:
+#
+# | assignment | you write | after lesson |
+# |---|---|---|
+# | [hw1_mla](../assignments/release/hw1_mla/hw1_mla.ipynb) | the KV cache and latent attention | 02 |
+# | [hw2_moe](../assignments/release/hw2_moe/hw2_moe.ipynb) | routing to experts and load balancing | 04 |
+# | [hw3_mtp](../assignments/release/hw3_mtp/hw3_mtp.ipynb) | multi-token prediction and speculative decoding | 05 |
+# | [hw4_scaling](../assignments/release/hw4_scaling/hw4_scaling.ipynb) | scaling laws, training cost and energy | 08 |
 
 # %% tags=["bootstrap"]
 
@@ -49,6 +56,7 @@ for finding in examine():
 # %%
 from course_lib.accounting import parameters
 from course_lib.config import published
+from course_lib.figures import show_figure
 
 counts = parameters(published("deepseek-v3"))
 print(f"parameters: {counts.total:,}")
@@ -61,7 +69,7 @@ print(f"without the embedding, of which a token looks up one row: {counts.active
 # at the time. **Look at** the gap between pale and dark: a dense model uses all it has for every token, a mixture of
 # experts does not.
 
-# %% alt="Horizontal bars: billions of parameters that six models hold, with an inner bar for those one token uses. Dense models use all: Llama 3 8B 8.03, DeepSeek LLM 67B 67.4, Llama 3.1 405B 406. Mixtures of experts use few: Mixtral 8x7B 12.9 of 46.7, DeepSeek-V2 21.4 of 236, DeepSeek-V3 37.6 of 671."
+# %%
 import matplotlib.pyplot as plt
 
 names = ["llama-3-8b", "mixtral-8x7b", "deepseek-llm-67b", "deepseek-v2", "llama-3.1-405b", "deepseek-v3"]
@@ -74,7 +82,8 @@ for i, (total, active) in enumerate(pairs):
 axes.set(xlim=(0, 780), xlabel="billion parameters")
 axes.legend(loc="upper right")
 axes.invert_yaxis()
-plt.show()
+alt = "Horizontal bars: billions of parameters that six models hold, with an inner bar for those one token uses. Dense models use all: Llama 3 8B 8.03, DeepSeek LLM 67B 67.4, Llama 3.1 405B 406. Mixtures of experts use few: Mixtral 8x7B 12.9 of 46.7, DeepSeek-V2 21.4 of 236, DeepSeek-V3 37.6 of 671."
+show_figure(figure, alt)
 
 # %% [markdown]
 # ## The claims

@@ -86,6 +86,7 @@ for name, layers, kv_heads, head_dim in [("Llama-2-7B, MHA", 32, 32, 128), ("Lla
 # %%
 from course_lib.accounting import cache_bytes, cache_elements
 from course_lib.config import published
+from course_lib.figures import show_figure
 
 assert cache_elements(published("llama-2-7b")) == cached_numbers_by_hand(32, 32, 128)
 print(f"{'model':18}{'kind':6}{'layers':>7}{'KV heads':>9}{'numbers':>10}{'bytes, bf16':>13}")
@@ -118,7 +119,7 @@ for label, numbers in per_layer.items():
 # than three times as much. MQA would keep less than MLA, but all heads would have to work with the same key and value; in
 # MLA they share a row too, yet each makes keys and values of its own from it.
 
-# %% alt="Horizontal bars on a logarithmic axis: numbers cached per token and layer if DeepSeek-V3 had each kind of attention. MQA 256, MLA as built 576, GQA with 8 KV heads 2,048, MHA with 128 heads 32,768."
+# %%
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(8, 2.2), layout="constrained")
@@ -126,7 +127,8 @@ bars = axes.barh(list(per_layer), list(per_layer.values()), color=["#0072B2", "#
 axes.bar_label(bars, labels=[f"{n:,}" for n in per_layer.values()], padding=4)
 axes.set(xscale="log", xlim=(100, 100_000), xlabel="numbers cached per token and layer", title="DeepSeek-V3, four ways")
 axes.invert_yaxis()
-plt.show()
+alt = "Horizontal bars on a logarithmic axis: numbers cached per token and layer if DeepSeek-V3 had each kind of attention. MQA 256, MLA as built 576, GQA with 8 KV heads 2,048, MHA with 128 heads 32,768."
+show_figure(figure, alt)
 
 # %% [markdown]
 # ## A real cache, measured
@@ -196,10 +198,11 @@ explorer
 # The first state of the explorer, for readers without a running kernel: 8 users with 32,768 tokens each. **Look at** the
 # dashed line: three of the bars go beyond it, and there 8 such users do not fit. (A » says that a bar is cut off.)
 
-# %% alt="Horizontal bars: cache of 8 users with 32,768 tokens each, in GB, and a dashed line at the 80 GB of the GPU. Below the line: DeepSeek-V2-Lite 8.15, DeepSeek-V3 18.4, Llama 3 8B 34.4. Beyond it: DeepSeek LLM 67B 102, Llama 3.1 405B 135, Llama 2 7B 137. In this order 78, 34, 18, 6, 4 and 4 users fit."
+# %%
 from course_lib.figures.cache import cache_figure
 
-cache_figure(CacheExplorer().bars)
+alt = "Horizontal bars: cache of 8 users with 32,768 tokens each, in GB, and a dashed line at the 80 GB of the GPU. Below the line: DeepSeek-V2-Lite 8.15, DeepSeek-V3 18.4, Llama 3 8B 34.4. Beyond it: DeepSeek LLM 67B 102, Llama 3.1 405B 135, Llama 2 7B 137. In this order 78, 34, 18, 6, 4 and 4 users fit."
+show_figure(cache_figure(CacheExplorer().bars), alt)
 
 # %% [markdown]
 # ## Check a published table

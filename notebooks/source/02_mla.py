@@ -74,22 +74,22 @@ print(f"rank of what is made: {torch.linalg.matrix_rank(made)}, which is c = {c}
 #
 # In DeepSeek-V3 the narrow place is narrow indeed. **Look at** how little of the first bar passes through the middle.
 
-# %% alt="Three centred bars, one below the other: numbers per token and layer in DeepSeek-V3. The hidden state x is 7,168 wide, the latent that is kept a thin sliver of 512, and the keys and values made from it are the widest, 32,768."
+# %%
 import matplotlib.pyplot as plt
 
 from course_lib.config import published
+from course_lib.figures import show_figure
 
 v3 = published("deepseek-v3")
 written_out = v3.num_attention_heads * (v3.qk_nope_head_dim + v3.v_head_dim)
 stages = {"hidden state x": v3.hidden_size, "latent, kept": v3.kv_lora_rank, "keys and values": written_out}
-left = [-width / 2 for width in stages.values()]
 figure, axes = plt.subplots(figsize=(8, 2.2), layout="constrained")
-axes.barh(list(stages), list(stages.values()), left=left, color=["0.7", "#0072B2", "#9ecae1"])
-for i, width in enumerate(stages.values()):
+for i, ((name, width), colour) in enumerate(zip(stages.items(), ("0.7", "#0072B2", "#9ecae1"), strict=True)):
+    axes.barh(name, width, left=-width / 2, color=colour)
     axes.annotate(f"{width:,}", (width / 2, i), (5, 0), textcoords="offset points", va="center")
-axes.set(xlim=(-21_000, 21_000), xticks=[], title="numbers per token and layer, DeepSeek-V3")
-axes.invert_yaxis()
-plt.show()
+axes.set(xlim=(-21_000, 21_000), xticks=[], ylim=(2.5, -0.5), title="numbers per token and layer, DeepSeek-V3")
+alt = "Three centred bars, one below the other: numbers per token and layer in DeepSeek-V3. The hidden state x is 7,168 wide, the latent that is kept a thin sliver of 512, and the keys and values made from it are the widest, 32,768."
+show_figure(figure, alt)
 
 # %% [markdown]
 # ## The trick that makes it fast
@@ -186,7 +186,7 @@ assert change(14, 5, "keys") > 0.1, "another distance, another matrix"
 #
 # **Look at** the only place where the two lines touch. One step to either side, and it is a different matrix already.
 
-# %% alt="Two lines: change of the matrix M, relative to its size, against the distance of query and key, 0 to 64 tokens. With nothing turned it is 0 throughout. With keys turned it is 0 only at distance 2, the one that all are compared with; one step to either side it is 0.4, and further out it goes up and down between 0.6 and 1.3."
+# %%
 figure, axes = plt.subplots(figsize=(8, 2.6), layout="constrained")
 distances = range(65)
 axes.plot(distances, [change(3 + i, 3, "keys") for i in distances], color="#D55E00", label="keys turned")
@@ -196,7 +196,8 @@ axes.annotate("compared with this", (2, 0), (8, 8), textcoords="offset points")
 axes.set(xlabel="distance of query and key [tokens]", ylim=(-0.15, 1.75), ylabel="change of M")
 axes.set_title("the matrix between query and latent")
 axes.legend(loc="upper right", ncols=2)
-plt.show()
+alt = "Two lines: change of the matrix M, relative to its size, against the distance of query and key, 0 to 64 tokens. With nothing turned it is 0 throughout. With keys turned it is 0 only at distance 2, the one that all are compared with; one step to either side it is 0.4, and further out it goes up and down between 0.6 and 1.3."
+show_figure(figure, alt)
 
 # %% [markdown]
 # DeepSeek-V2's report gives the same reason for what it does next (arXiv:2405.04434, section 2.1.3).
@@ -335,7 +336,7 @@ assert first_loss == int(crossover) + 1
 print(f"t = {t3:,}: crossover at s = {crossover} = {float(crossover):.2f}; absorbing loses from {first_loss} tokens on")
 print(f"even for endless t: crossover at s = {1 / slope} = {float(1 / slope):.2f}")
 
-# %% alt="Two lines, both axes logarithmic: FLOPs of one layer of DeepSeek-V3 against the tokens that look at 4,096 tokens, from 1, decoding, to 4,096. Absorbed begins over a hundred times lower and rises steadily; expanded is level at first and rises late. They cross at s = 163.84; at the right end absorbed costs about three times as much."
+# %%
 counts = [2**i for i in range(13)]
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 for absorb, label, color in ((False, "expanded", "#D55E00"), (True, "absorbed", "#0072B2")):
@@ -346,7 +347,8 @@ axes.set(xscale="log", yscale="log", xlabel="tokens that look, s", ylabel="FLOPs
 axes.set_title("DeepSeek-V3, looking at 4,096 tokens")
 axes.set_xticks([1, 10, 100, 1000], ["1\n(decoding)", "10", "100", "1,000"])
 axes.legend()
-plt.show()
+alt = "Two lines, both axes logarithmic: FLOPs of one layer of DeepSeek-V3 against the tokens that look at 4,096 tokens, from 1, decoding, to 4,096. Absorbed begins over a hundred times lower and rises steadily; expanded is level at first and rises late. They cross at s = 163.84; at the right end absorbed costs about three times as much."
+show_figure(figure, alt)
 
 # %% [markdown]
 # In a prompt that is read from nothing, $t = s$, and the formula says $1/s^* > 1/t$: the crossover lies before the end,
@@ -421,7 +423,7 @@ print(f"three factors: attention {kinds:.3f} x layers {depths:.3f} x bits {6 / 1
 # **Look at** the three steps down. The first is MLA, against a model that had GQA with 8 KV heads. The second is that
 # V2 has 60 layers and the older model 95. The third is quantisation, which any model may have.
 
-# %% alt="Horizontal bars: the cache of one token as a share of DeepSeek 67B's, step by step down to DeepSeek-V2. DeepSeek 67B 100%; with MLA, not GQA, 28.1%; with 60 layers, not 95, 17.8%; with 6 bits a number, not 16, 6.7%."
+# %%
 labels = ("DeepSeek 67B", "MLA, not GQA", "60 layers, not 95", "6 bits, not 16")
 steps = dict(zip(labels, (1, kinds, kinds * depths, kinds * depths * 6 / 16), strict=True))
 figure, axes = plt.subplots(figsize=(8, 2.2), layout="constrained")
@@ -429,7 +431,8 @@ bars = axes.barh(list(steps), list(steps.values()), color=["0.7", "#0072B2", "#0
 axes.bar_label(bars, labels=[f"{share:.1%}" for share in steps.values()], padding=4)
 axes.set(xlim=(0, 1.15), xticks=[], title="the cache of one token, step by step")
 axes.invert_yaxis()
-plt.show()
+alt = "Horizontal bars: the cache of one token as a share of DeepSeek 67B's, step by step down to DeepSeek-V2. DeepSeek 67B 100%; with MLA, not GQA, 28.1%; with 60 layers, not 95, 17.8%; with 6 bits a number, not 16, 6.7%."
+show_figure(figure, alt)
 
 # %% [markdown]
 # The claim is right, and it is not a claim about MLA alone. What the attention itself saves depends on what it is

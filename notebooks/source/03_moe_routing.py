@@ -28,6 +28,7 @@
 # %%
 from course_lib.accounting import parameters
 from course_lib.config import published
+from course_lib.figures import show_figure
 
 v3 = published("deepseek-v3")
 count = parameters(v3)
@@ -214,7 +215,7 @@ losses = {
 # From GShard to DeepSeekMoE: equal sizes, finer cut, one shared expert. From DeepSeekMoE to the last row, which uses
 # everything it holds: almost nothing. (The axis does not begin at 0, so compare positions, not lengths.)
 
-# %% alt="Dots, a row for each model: loss on the Pile in nats a token, on an axis from 1.78 to 2.10. Dense 0.2B 2.06, Hash 1.932, Switch 1.881, GShard 1.867. Then three almost level: DeepSeekMoE 1.808, GShard with experts 1.5 times as large 1.808, and a dense model with 16 times the feed-forward layer 1.806."
+# %%
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(8, 2.9), layout="constrained")
@@ -225,7 +226,8 @@ for name, loss in losses.items():
 axes.set(xlim=(1.78, 2.1), xlabel="loss on the Pile [nats a token]", title="arXiv:2401.06066, tables 1 and 2")
 axes.grid(axis="y", alpha=0.4)
 axes.invert_yaxis()
-plt.show()
+alt = "Dots, a row for each model: loss on the Pile in nats a token, on an axis from 1.78 to 2.10. Dense 0.2B 2.06, Hash 1.932, Switch 1.881, GShard 1.867. Then three almost level: DeepSeekMoE 1.808, GShard with experts 1.5 times as large 1.808, and a dense model with 16 times the feed-forward layer 1.806."
+show_figure(figure, alt)
 
 # %% [markdown]
 # How much of this is the shared expert? The paper took it out of the model above, and let each token visit one more
@@ -288,7 +290,7 @@ for limit in (1, 4, 8):
 # 128 experts there are almost always 8 good ones. On the left, what is really limited: a free token visits 5.3 machines
 # on average, but some visit all 8, and a network must be built for its bad moments.
 
-# %% alt="Two charts against the number of machines left open, 1 to 8, with V3's 4 marked. Left, machines a token visits: the most grows evenly to 8; the average follows it closely up to 4 and then flattens to 5.3. Right, affinity kept: 89.3% with one machine, 99.4% with four, 100% with eight."
+# %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 2.8), layout="constrained")
 limits = range(1, 9)
 left.plot(limits, most, "o--", color="#D55E00", label="at most")
@@ -300,7 +302,8 @@ right.set(xlabel="machines left open", ylabel="affinity kept [%]", ylim=(88, 100
 for axes in (left, right):
     axes.axvline(4, color="0.6", linestyle=":")
     axes.annotate("V3", (4, axes.get_ylim()[0]), (4, 6), textcoords="offset points", color="0.35")
-plt.show()
+alt = "Two charts against the number of machines left open, 1 to 8, with V3's 4 marked. Left, machines a token visits: the most grows evenly to 8; the average follows it closely up to 4 and then flattens to 5.3. Right, affinity kept: 89.3% with one machine, 99.4% with four, 100% with eight."
+show_figure(figure, alt)
 
 # %% [markdown]
 # Random affinities say little about trained ones. Where the experts that a token wants lie together, the limit costs less
@@ -466,7 +469,7 @@ print(f"{'sum':15}{held.total():16,} held{used.total():16,} used")
 # **Look at** the first row in both panels, and mind that their axes differ by a factor of 32. Of what is *held*, almost
 # everything is routed experts. Of what a token *uses*, they are about half, and attention is three tenths.
 
-# %% alt="Bars in two panels: DeepSeek-V3's parameters by kind, in billions; the left axis reaches 32 times as far. Held, 671.03: routed experts 653.91 (97.4%), attention 11.41 (1.7%), all else under 0.5% each. Used by a token, 37.55: routed experts 20.43 (54.4%), attention 11.41 (30.4%), shared experts 2.55 (6.8%), all else less."
+# %%
 figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", sharey=True)
 labels = [label for label, _ in held.most_common()]
 for axes, what, parts in ((panels[0], "held", held), (panels[1], "used by a token", used)):
@@ -477,7 +480,8 @@ for axes, what, parts in ((panels[0], "held", held), (panels[1], "used by a toke
     axes.bar_label(bars, labels=texts, padding=4, fontsize=9)
     axes.set(title=f"{what}: {total / 1e9:.2f}B", xlabel="billions of parameters", xlim=(0, 1.5 * largest / 1e9))
 panels[0].invert_yaxis()
-plt.show()
+alt = "Bars in two panels: DeepSeek-V3's parameters by kind, in billions; the left axis reaches 32 times as far. Held, 671.03: routed experts 653.91 (97.4%), attention 11.41 (1.7%), all else under 0.5% each. Used by a token, 37.55: routed experts 20.43 (54.4%), attention 11.41 (30.4%), shared experts 2.55 (6.8%), all else less."
+show_figure(figure, alt)
 
 # %% [markdown]
 # What "used by a token" means is not settled, and so published numbers do not all mean the same. The embedding is a table
@@ -545,10 +549,11 @@ explorer
 # The first state of the explorer, for readers without a running kernel. Expert 14 fits the first letter better than three
 # of the four that are chosen, but its machine is closed.
 
-# %% alt="Bars: affinity of 16 experts on four machines, for the first letter, M. Machines 0 and 1 are open, since their best two sum highest, 1.13 and 1.30. Chosen there are experts 2, 3, 4 and 7, with gates 0.59, 0.57, 0.59 and 0.75. Expert 14 on a closed machine has 0.58, more than experts 2, 3 and 4, and is marked shut out."
+# %%
 from course_lib.figures.routing import routing_figure
 
-routing_figure(RoutingExplorer(list(sentence), hidden, centroids).routed)
+alt = "Bars: affinity of 16 experts on four machines, for the first letter, M. Machines 0 and 1 are open, since their best two sum highest, 1.13 and 1.30. Chosen there are experts 2, 3, 4 and 7, with gates 0.59, 0.57, 0.59 and 0.75. Expert 14 on a closed machine has 0.58, more than experts 2, 3 and 4, and is marked shut out."
+show_figure(routing_figure(RoutingExplorer(list(sentence), hidden, centroids).routed), alt)
 
 # %% [markdown]
 # ## Summary

@@ -29,6 +29,8 @@ import torch
 
 from course_lib import corpus
 from course_lib.config import mini
+from course_lib.devices import place_of
+from course_lib.figures import show_figure
 from course_lib.model import MiniDeepSeek
 from course_lib.training import Recipe, Training
 
@@ -39,9 +41,10 @@ text = corpus.load("stories", 1_000_000)
 torch.manual_seed(0)
 model = MiniDeepSeek(mini())
 training = Training(model, text, Recipe(steps=40, learning_rate=5e-3))
+history, (e, k) = training.history, (model.config.n_routed_experts, model.config.num_experts_per_tok)
+print(f"training on {place_of(model)}")
 for _ in training.run():
     pass
-history, (e, k) = training.history, (model.config.n_routed_experts, model.config.num_experts_per_tok)
 print(f"load (step, layer, expert): {tuple(history.load.shape)}")
 print(f"2,048 bytes, each to {k} experts: {history.load[0, 0].sum()} a step and layer")
 
@@ -50,20 +53,22 @@ print(f"2,048 bytes, each to {k} experts: {history.load[0, 0].sum()} a step and 
 # its fair share, 4096 / 16 = 256. **Look at** the rows: each is one expert. Grey has about its fair share, orange too many
 # tokens, dark blue next to none. And look at when it begins.
 
-# %% alt="Left, two grids of load, layers 2 and 3: a row for each of 16 experts, 40 steps across. Within a few steps most rows go from mixed to next to no tokens, and a few have far too many. Right, three charts over the steps: MaxVio climbs to about 7, the worst, and comes down only in part; the loss falls; the balance biases stay at 0."
+# %%
 from course_lib.figures.balance import balance_figure
 from course_lib.widgets.balance import Settings, picture
 
-balance_figure(picture(Settings(balance="nothing", steps=40), history, text.floor))
+alt = "Left, two grids of load, layers 2 and 3: a row for each of 16 experts, 40 steps across. Within a few steps most rows go from mixed to next to no tokens, and a few have far too many. Right, three charts over the steps: MaxVio climbs to about 7, the worst, and comes down only in part; the loss falls; the balance biases stay at 0."
+show_figure(balance_figure(picture(Settings(balance="nothing", steps=40), history, text.floor)), alt)
 
 # %% [markdown]
 # The upper right panel is the measure of the next section: at its dashed line, one expert gets every token. In
 # numbers, for the last 20 steps:
 
 # %%
+whole = "was the training interrupted? Run its cell to the end"
 share = history.load[-20:].sum(0) / history.load[-20:].sum(0).double().mean(-1, keepdim=True)
 for row in share:
-    assert (row < 1 / 8).sum() > 3 and row.topk(2).values.sum() / e > 1 / 4
+    assert (row < 1 / 8).sum() > 3 and row.topk(2).values.sum() / e > 1 / 4, whole
 print(f"in both layers more than 3 of {e} experts have less than 1/8 of a fair share,")
 print("and the two busiest do more than a quarter of the work")
 
@@ -208,7 +213,7 @@ print("normalised", (normalised.mean(0) < 0).sum().item(), "of", n_experts)
 # of $\alpha / T$. Mind the axes: the right one spans about a quarter of the one beside it, since V3's gradient is divided by
 # the sum of a token's affinities, which is about 4 here.)
 
-# %% alt="Three bar charts by expert, 0 to 7. Load in fair shares: from 0 for experts 0 and 1 up to 3.0 for expert 7; the first five are below 1. Push on affinities in alpha / T, not normalised: 0 where the load is 0, else down, to -3. Normalised as in V3: upwards for experts 0 to 4, at most +0.4, downwards for 5 to 7, at most -0.4."
+# %%
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.4), layout="constrained", sharex=True)
 left.bar(range(n_experts), f, color=["#6baed6" if value < 1 else "#f16913" for value in f])
 left.axhline(1, color="black", linestyle="--", linewidth=0.8)
@@ -218,7 +223,8 @@ for axes, gradient, name in ((middle, not_normalised, "not normalised"), (right,
     axes.bar(range(n_experts), push, color=["#0072B2" if value > 0 else "#D55E00" for value in push])
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title=f"push, {name} [$\\alpha / T$]", xlabel="expert")
-plt.show()
+alt = "Three bar charts by expert, 0 to 7. Load in fair shares: from 0 for experts 0 and 1 up to 3.0 for expert 7; the first five are below 1. Push on affinities in alpha / T, not normalised: 0 where the load is 0, else down, to -3. Normalised as in V3: upwards for experts 0 to 4, at most +0.4, downwards for 5 to 7, at most -0.4."
+show_figure(figure, alt)
 
 # %% [markdown]
 # ### What it costs
@@ -234,7 +240,7 @@ shaped = [(r.scores.unflatten(0, (16, -1)), r.indices.unflatten(0, (16, -1))) fo
 of_balance = sum(sequence_balance_loss(scores, indices, 0.01) for scores, indices in shaped)
 for a, b in zip(of_text, torch.autograd.grad(of_balance, centroids, retain_graph=True), strict=True):
     cosine = F.cosine_similarity(a.flatten(), b.flatten(), dim=0)
-    assert b.norm() > a.norm() and cosine.abs() < 0.3
+    assert b.norm() > a.norm() and cosine.abs() < 0.3, whole
 print("in both layers the balance loss pulls harder than the text, and the cosine of the two is below 0.3")
 
 named = dict(model.named_parameters())
@@ -279,7 +285,7 @@ def balanced(speed: float, steps: int, **groups: int) -> tuple[torch.Tensor, lis
 # **Look at** the three speeds, on a logarithmic axis. The large one arrives first and then jumps about. Each of the
 # others takes about ten times as long as the one before it, and comes closer to even.
 
-# %% alt="Three lines: MaxVio against the step, 1 to 500 on a logarithmic axis, all from 5.71. Speed 0.1 comes down within some 6 steps, and then jumps about near 0.9. Speed 0.01 takes some 40 steps and stays near 0.1. Speed 0.001 takes some 400 and ends lowest, near 0.02."
+# %%
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 for speed, colour in ((0.1, "#E69F00"), (0.01, "#0072B2"), (0.001, "#009E73")):
     violations = balanced(speed, steps=500)[1]
@@ -288,7 +294,8 @@ for speed, colour in ((0.1, "#E69F00"), (0.01, "#0072B2"), (0.001, "#009E73")):
     print(f"speed {speed:5}: MaxVio {violations[0]:.2f} at first, {late:.2f} over the last 50 steps")
 axes.set(xlabel="step", xscale="log", ylabel="MaxVio", title="fixed affinities, biases that answer the load")
 axes.legend()
-plt.show()
+alt = "Three lines: MaxVio against the step, 1 to 500 on a logarithmic axis, all from 5.71. Speed 0.1 comes down within some 6 steps, and then jumps about near 0.9. Speed 0.01 takes some 40 steps and stays near 0.1. Speed 0.001 takes some 400 and ends lowest, near 0.02."
+show_figure(figure, alt)
 
 # %% [markdown]
 # A step always has the same size, however uneven the load: the sign is all that counts. Steps in proportion to the
@@ -423,22 +430,22 @@ print("seeds:", *sorted({int(row["seed"]) for row in rows}))
 # axis; on the right, the loss, as a difference from the mean of the four with that seed, since the curves themselves lie on
 # top of one another. Which bars overlap, and which do not?
 
-# %% alt="Lines over 800 steps, means of six seeds, with bars from lowest to highest at some steps. Left, batch MaxVio, logarithmic: without balance from 5.3 only down to 3.6; with the loss to 0.25; with bias or both to 0.19, sooner. Right, loss less the mean of all four, in nats per byte: at the end none is highest, +0.007, bias lowest, -0.006; the bars overlap widely."
-colours = dict(zip(strategies, ("#000000", "#E69F00", "#0072B2", "#009E73"), strict=False))
+# %%
+colours = ("#000000", "#E69F00", "#0072B2", "#009E73")
 mean_of_all = torch.stack([column(strategy, "loss_curve") for strategy in strategies]).mean(0)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
-for first, (strategy, colour) in enumerate(colours.items(), 4):
+for first, (strategy, colour) in enumerate(zip(strategies, colours, strict=True), 4):
     losses = column(strategy, "loss_curve") - mean_of_all
     for axes, curves in ((left, column(strategy, "max_violation_curve")), (right, losses)):
         steps, mean = 20 * torch.arange(1, curves.shape[1] + 1) - 10, curves.mean(0)  # a point: mean over 20 steps
         ends = torch.stack([mean - curves.amin(0), curves.amax(0) - mean])
         axes.errorbar(steps, mean, ends, errorevery=(first, 8), color=colour, label=strategy, capsize=2)
 left.set(title="batch MaxVio, mean over layers", xlabel="step", yscale="log")
-left.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"], minor=False)
-left.minorticks_off()
+_ = left.set_yticks([], minor=True), left.legend(ncols=2)
+left.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
 right.set(title="loss, less the mean of all four [nats per byte]", xlabel="step")
-left.legend(ncols=2)
-plt.show()
+alt = "Lines over 800 steps, means of six seeds, with bars from lowest to highest at some steps. Left, batch MaxVio, logarithmic: without balance from 5.3 only down to 3.6; with the loss to 0.25; with bias or both to 0.19, sooner. Right, loss less the mean of all four, in nats per byte: at the end none is highest, +0.007, bias lowest, -0.006; the bars overlap widely."
+show_figure(figure, alt)
 
 # %% [markdown]
 # At the end each model read a validation text that it had not seen. Mean and standard deviation over the seeds:
@@ -536,8 +543,9 @@ lab.run()
 # The same picture for readers without a running kernel: as in the collapse at the top of this page, but with the bias.
 # **Look at** how long layer 3 takes to come right, and at the lines of the biases while it does.
 
-# %% alt="Five panels as in the collapse above, now 60 steps with the bias. The two grids of load begin with many rows far too empty or too full and become nearly even, layer 2 early, layer 3 much later. MaxVio comes down towards 0, in layer 3 later; the loss falls; the lines of the biases fan out from 0 upwards and downwards."
-balance_figure(lab.shown)
+# %%
+alt = "Five panels as in the collapse above, now 60 steps with the bias. The two grids of load begin with many rows far too empty or too full and become nearly even, layer 2 early, layer 3 much later. MaxVio comes down towards 0, in layer 3 later; the loss falls; the lines of the biases fan out from 0 upwards and downwards."
+show_figure(balance_figure(lab.shown), alt)
 
 # %% [markdown]
 # **Try this:**

@@ -36,6 +36,8 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
+from course_lib.figures import show_figure
+
 torch.set_num_threads(1)  # products this small are not worth sharing out
 
 # %%
@@ -71,7 +73,7 @@ def draw(axes: plt.Axes, row: int, name: str) -> None:
         axes.text(at + 0.12, row - 0.5, "state of position 2", va="center", fontsize=9)
 
 
-# %% alt="Diagram: the letters of 'the moon' in three rows, for position 2. Main model: knows t, h; is told e; is asked the space. Depth 1: knows t, h, e; is told the space; is asked m. Depth 2: knows t, h, e, space; is told m; is asked the first o. Arrows hand the state of position 2 down from row to row."
+# %%
 figure, axes = plt.subplots(figsize=(8, 2.9), layout="constrained")
 for row, name in enumerate(("main model", "depth 1", "depth 2")):
     draw(axes, row, name)
@@ -80,7 +82,8 @@ for row, kind in enumerate(("known", "told", "asked")):
     axes.text(8.45, row, kind, va="center")
 axes.set(xlim=(-2.6, 9.6), ylim=(2.5, -0.5), title="position 2: what each depth knows, is told and is asked")
 axes.set_axis_off()
-plt.show()
+alt = "Diagram: the letters of 'the moon' in three rows, for position 2. Main model: knows t, h; is told e; is asked the space. Depth 1: knows t, h, e; is told the space; is asked m. Depth 2: knows t, h, e, space; is told m; is asked the first o. Arrows hand the state of position 2 down from row to row."
+show_figure(figure, alt)
 
 # %% [markdown]
 # So depth $k$ at position $i$ has been told exactly what the main model has read at position $i+k$, and must answer the
@@ -196,6 +199,7 @@ for name, number in counted.items():
 # token that it is asked for.
 
 # %%
+from course_lib.devices import place_of
 from course_lib.mtp import MTPModule
 from course_lib.training import Recipe, Training
 
@@ -203,9 +207,9 @@ text = corpus.load("stories", 300_000)
 torch.manual_seed(0)
 model = MiniDeepSeek(mini())
 training = Training(model, text, Recipe(steps=60, batch_size=8, learning_rate=5e-3, bias_speed=0.01))
+print(f"training on {place_of(model)}")
 for _ in tqdm(training.run(), total=60, desc="main model", leave=False):
     pass
-model.requires_grad_(False)  # from here on only the depths learn
 print(f"no model can be better than {text.floor:.2f} nats per byte on average: that is the entropy of these stories")
 
 
@@ -224,6 +228,7 @@ def new_depth() -> MTPModule:
 
 
 # %%
+model.requires_grad_(False)  # from here on only the depths learn
 depths = {"told token i+1 (right)": new_depth(), "told token i+2 (leak)": new_depth()}
 losses = {name: [] for name in depths}
 optimizers = {name: torch.optim.AdamW(module.parameters(), lr=1e-2) for name, module in depths.items()}
@@ -240,17 +245,18 @@ for step in tqdm(range(60), desc="two depths", leave=False):
 # %% [markdown]
 # **Look at** the dashed line. One curve comes down slowly, and stays above. The other falls through it, towards nothing.
 
-# %% alt="Two lines: loss of depth 1 in nats per byte over 60 steps, with a dashed line at the entropy of the text, 0.52. Told token i+1, which is right, the loss comes down slowly and stays far above the dashed line. Told token i+2, the leak, it falls through the line early and goes on towards 0."
+# %%
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 for (name, curve), colour in zip(losses.items(), ("#0072B2", "#D55E00"), strict=True):
-    axes.plot(range(1, 61), curve, color=colour, label=name)
+    axes.plot(range(1, len(curve) + 1), curve, color=colour, label=name)
 axes.axhline(text.floor, color="black", linestyle="--", linewidth=0.8, label="entropy of the text")
 axes.set(xlabel="step", ylabel="loss [nats per byte]", title="depth 1: the same states, the same batches", ylim=(0, 4))
 axes.legend()
-plt.show()
 right, leak = (sum(curve[-10:]) / 10 for curve in losses.values())
-assert right > 2 * text.floor and leak < text.floor / 2
+assert right > 2 * text.floor and leak < text.floor / 2, "was the training interrupted? Run its cell to the end"
 print("at the end the right one is above twice the floor, the leaking one below half of it")
+alt = "Two lines: loss of depth 1 in nats per byte over 60 steps, with a dashed line at the entropy of the text, 0.52. Told token i+1, which is right, the loss comes down slowly and stays far above the dashed line. Told token i+2, the leak, it falls through the line early and goes on towards 0."
+show_figure(figure, alt)
 
 # %% [markdown]
 # With stories the floor is known, and a loss below it is a proof. With real text nobody knows the floor, and a loss that
@@ -323,7 +329,7 @@ print("the formulas and course_lib.mtp.mtp_loss agree")
 # And whom does this loss teach? Ask autograd.
 
 # %%
-by_hand.backward()
+by_hand.backward(retain_graph=True)  # or running this cell again would fail
 untouched = [name for name, parameter in model.named_parameters() if parameter.grad is None]
 main = [name for name, _ in model.named_parameters() if not name.startswith("mtp")]
 print(f"{len(main)} weights of the main model, {len(set(main) & set(untouched))} of them untouched by the MTP loss")
@@ -386,7 +392,7 @@ overlap, residual = torch.minimum(p, q), (p - q).clamp(min=0)
 torch.testing.assert_close(overlap + (1 - overlap.sum()) * residual / residual.sum(), p)
 print(f"accepted: {overlap.sum():.0%}, refused: {1 - overlap.sum():.0%}, sum of the residual: {residual.sum():.0%}")
 
-# %% alt="Three bar charts: probabilities of letters a to e. Left: model p is 0.40, 0.30, 0.15, 0.10, 0.05, draft q 0.20, 0.45, 0.10, 0.20, 0.05. Middle: of each draft min(p, q) is accepted; refused are 0.15 of b and 0.10 of d. Right: the accepted, with 0.20 for a and 0.05 for c drawn from the residual on top, add up to p."
+# %%
 figure, panels = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained", sharey=True)
 (left, middle, right), x, letters = panels, torch.arange(5), list("abcde")
 left.bar(x - 0.2, p, 0.4, color="#0072B2", label="model p")
@@ -400,7 +406,8 @@ for axes, title in zip(panels, ("two opinions", "the draft", "what comes out: p"
     axes.set_xticks(x, letters)
     axes.legend(fontsize=9)
 left.set(ylabel="probability", ylim=(0, 0.75))
-plt.show()
+alt = "Three bar charts: probabilities of letters a to e. Left: model p is 0.40, 0.30, 0.15, 0.10, 0.05, draft q 0.20, 0.45, 0.10, 0.20, 0.05. Middle: of each draft min(p, q) is accepted; refused are 0.15 of b and 0.10 of d. Right: the accepted, with 0.20 for a and 0.05 for c drawn from the residual on top, add up to p."
+show_figure(figure, alt)
 
 # %% [markdown]
 # The accepted share is the overlap of the two, $\sum_x \min(p_x, q_x)$: the more alike the opinions, the more drafts stand. Now let it
@@ -488,13 +495,14 @@ explorer
 # A text at temperature 0.8 for readers without a running kernel. Blue with one line: the draft stood. Green and dotted: the token
 # that came free after it. Orange, bold, with a double line: the draft was replaced.
 
-# %% tags=["nbval-ignore-output"] alt="Text with marked letters: the 100 that the model wrote after ROMEO:. The first came without a draft. Nearly all others alternate between a draft that stood and the token that came free after it; here and there a single letter replaced its draft. The lines above the text count little more than half as many passes as tokens."
+# %% tags=["nbval-ignore-output"]
 from course_lib.figures.mtp import picture
 
 still = DraftExplorer(boxed_model, prompt="", new_tokens=100)  # writes nothing yet, and leaves yours above alone
 still.prompt.value, still.temperature.value = "ROMEO:\n", 0.8
 still.write()
-picture(still.shown)
+alt = "Text with marked letters: the 100 that the model wrote after ROMEO:. The first came without a draft. Nearly all others alternate between a draft that stood and the token that came free after it; here and there a single letter replaced its draft. The lines above the text count little more than half as many passes as tokens."
+show_figure(picture(still.shown), alt)
 
 # %% [markdown]
 # ### Nothing is lost
@@ -566,7 +574,7 @@ for temperature in (0.0, 0.8, 1.0):
 # **Look at** where our three points lie on the line of the formula, and where V3 lies. (A text of 50 tokens ends in the middle of
 # things, and its first pass has no draft; so the points are a little below.)
 
-# %% alt="Chart: tokens a pass against acceptance, a share. A straight line, 1 + acceptance, goes from 1.4 at 0.4 to 2.0 at 1. Three markers, ours at temperatures 0, 0.8 and 1, lie a little below the line, at acceptances between about 0.8 and 0.9. A vertical band from 0.85 to 0.90 is V3 by its report."
+# %%
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 grid = torch.linspace(0.4, 1, 50).tolist()
 axes.plot(grid, [tokens_per_step(a, 1) for a in grid], color="black", linewidth=1, label="1 + acceptance")
@@ -576,7 +584,8 @@ for (temperature, (a, per_pass)), marker in zip(measured.items(), "os^", strict=
     axes.plot(a, per_pass, marker, markersize=11, color="#D55E00", fillstyle="none", markeredgewidth=2, label=label)
 axes.set(xlabel="acceptance", ylabel="tokens a pass", title="one draft a pass")
 axes.legend(fontsize=9)
-plt.show()
+alt = "Chart: tokens a pass against acceptance, a share. A straight line, 1 + acceptance, goes from 1.4 at 0.4 to 2.0 at 1. Three markers, ours at temperatures 0, 0.8 and 1, lie a little below the line, at acceptances between about 0.8 and 0.9. A vertical band from 0.85 to 0.90 is V3 by its report."
+show_figure(figure, alt)
 
 # %% [markdown]
 # Our bytes and V3's tokens are not the same game. Most bytes continue a word, and a word once begun is easy to

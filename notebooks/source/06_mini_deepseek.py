@@ -26,7 +26,7 @@
 # lesson 05: one more block, which reads where the model stands and what the next token is, and predicts the one after
 # that. What is orange is all that is kept of a token once it has been read.
 
-# %% alt="Diagram, read upwards. The model: embedding, a block with a dense layer, two with experts, norm, head. MTP: takes the model's state and the next token, embedded; one block, norm, the same head. One block: MLA, then experts or dense, each after a norm and added to the stream. Inside: 2 of 16 experts and a shared one; a latent of 24 and a key of 8 cached."
+# %%
 # %matplotlib inline
 import matplotlib.pyplot as plt
 import torch
@@ -34,11 +34,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.config import mini, published
+from course_lib.devices import place_of
+from course_lib.figures import show_figure
 from course_lib.figures.anatomy import anatomy_figure
 
 torch.set_num_threads(1)  # products this small are not worth sharing out
 config = mini(num_nextn_predict_layers=1)
-anatomy_figure(config)
+alt = "Diagram, read upwards. The model: embedding, a block with a dense layer, two with experts, norm, head. MTP: takes the model's state and the next token, embedded; one block, norm, the same head. One block: MLA, then experts or dense, each after a norm and added to the stream. Inside: 2 of 16 experts and a shared one; a latent of 24 and a key of 8 cached."
+show_figure(anatomy_figure(config), alt)
 
 # %% [markdown]
 # These are the sizes of `mini()`, the model that the lessons train. It has every part of V3, and the same keys in its
@@ -196,7 +199,7 @@ torch.manual_seed(0)
 model = MiniDeepSeek(config)
 training = Training(model, text, recipe)
 untrained = evaluate(model, text, sequences=32, length=128).loss
-print(f"before training: {untrained:.1f} nats a byte; floor of the text: {text.floor:.2f}")
+print(f"training on {place_of(model)}; loss before: {untrained:.1f} nats per byte; floor of the text: {text.floor:.2f}")
 
 # %% tags=["nbval-ignore-output"]
 from tqdm.auto import tqdm
@@ -205,7 +208,8 @@ from tqdm.auto import tqdm
 def go_on(until):
     for step in (bar := tqdm(training.run(until - training.step), total=until, initial=training.step, unit="step")):
         bar.set_postfix_str(f"loss {step.loss:.2f}")
-    print(f"step {training.step}: loss {sum(training.history.loss[-20:]) / 20:.2f} nats per byte, mean of the last 20")
+    last = training.history.loss[-20:]
+    print(f"step {training.step}: loss {sum(last) / len(last):.2f} nats per byte, mean of the last {len(last)}")
 
 
 go_on(recipe.steps // 2)
@@ -221,7 +225,7 @@ go_on(recipe.steps)
 # **Look at** the gap between the blue line and the dashed floor: it is all that is still to be learned. A loss falls fast while letters and words are learned, and slowly afterwards:
 # the number of a subject until its verb, who the hero is, what was wished for.
 
-# %% alt="Line: loss of the next byte in nats against the step, 1 to 300. It falls steeply from about 5.5 to near 2.5 in the first twenty steps or so, then slowly to below 2, far above the dashed floor, the entropy of the text, at 0.52. A dotted line marks half way, step 150."
+# %%
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
 steps = range(1, training.step + 1)
 axes.plot(steps, training.history.loss, color="#0072B2", linewidth=1, label="loss of the next byte")
@@ -230,7 +234,8 @@ axes.annotate("floor: the entropy of the text", (1, text.floor), (0, 5), textcoo
 axes.axvline(recipe.steps // 2, color="0.6", linestyle=":")
 axes.set(xlabel="step", ylabel="nats per byte", ylim=(0, 5.8))
 axes.legend(frameon=False)
-plt.show()
+alt = "Line: loss of the next byte in nats against the step, 1 to 300. It falls steeply from about 5.5 to near 2.5 in the first twenty steps or so, then slowly to below 2, far above the dashed floor, the entropy of the text, at 0.52. A dotted line marks half way, step 150."
+show_figure(figure, alt)
 
 # %% [markdown]
 # And its text. At temperature 0 the model takes the likeliest byte each time, at 1 it draws from what it believes,
@@ -257,7 +262,7 @@ def known_words(model):
 
 
 before, after, loss = known_words(reference), known_words(model), training.evaluate(sequences=64).loss
-assert before < 0.05 and after > 0.25 and loss < 1.9
+assert before < 0.05 and after > 0.25 and loss < 1.9, "was the training interrupted? Run its cells to the end"
 print("words of the stories: before fewer than 1 in 20, now more than 1 in 4; loss now below 1.9")
 
 # %% [markdown]
@@ -274,22 +279,21 @@ print("words of the stories: before fewer than 1 in 20, now more than 1 in 4; lo
 # The windows it was trained on have 128 bytes. Nothing in the code stops us from reading longer ones. **Look at** the
 # loss by position, right of the dotted line: for a while it goes nearly as well, and then the model is lost.
 
-# %% alt="Line: loss in nats per byte against the position in a window of 512 bytes. It is level up to the dotted line at 128, as far as the model was trained, and nearly so for some way beyond; then it climbs, and at the right end it is far higher."
+# %%
 with torch.no_grad():
     windows = text.windows(16, 512)
     by_position = F.cross_entropy(model(windows[:, :-1]).mT, windows[:, 1:], reduction="none").mean(0)
 figure, axes = plt.subplots(figsize=(8, 2.4), layout="constrained")
-parts = by_position.split(32)
-axes.plot(
-    [32 * i + 16 for i in range(len(parts))], [part.mean() for part in parts], "o-", color="#0072B2", markersize=4
-)
+losses = [part.mean() for part in by_position.split(32)]
+axes.plot(range(16, 512, 32), losses, "o-", color="#0072B2", markersize=4)
 axes.axvline(128, color="0.6", linestyle=":")
 axes.annotate("as far as it was trained", (128, 3), (5, 0), textcoords="offset points", color="0.35")
 axes.set(xlabel="position in the window", ylabel="nats per byte", ylim=(0, None))
-plt.show()
 inside, beyond = by_position[32:128].mean(), by_position[-64:].mean()
-assert beyond > inside + 0.5
+assert beyond > inside + 0.5, "was the training interrupted? Run its cells to the end"
 print("positions 448 to 512 cost over half a nat more than 32 to 128")
+alt = "Line: loss in nats per byte against the position in a window of 512 bytes. It is level up to the dotted line at 128, as far as the model was trained, and nearly so for some way beyond; then it climbs, and at the right end it is far higher."
+show_figure(figure, alt)
 
 # %% [markdown]
 # So far apart, rotated queries and keys stand at angles to each other that it has never met. Where that begins to hurt
@@ -398,22 +402,22 @@ def curves(name):
     return torch.tensor([[float(x) for x in models[name]["loss_curve"].split()] for models in by_seed.values()])
 
 
-# %% alt="Left: validation loss less the whole model's, in nats per byte; dots are four seeds, bars intervals of the mean. MHA -0.0075, its bar just reaching across 0; dense +0.031 and no MTP +0.020, both bars right of 0. Right: the same for the training loss, steps 100 to 800. MHA rises from -0.17 to -0.01; the others rise above 0.05 and sink to 0.03 and 0.02."
+# %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained", width_ratios=(1, 1.15))
 for place, (name, colour) in enumerate(zip(without, ("#0072B2", "#009E73", "#D55E00"), strict=True)):
     difference, mean, half = result[name]
     left.errorbar(mean, place, xerr=half, fmt="|", color=colour, elinewidth=24, alpha=0.35, markersize=34)
-    heights = [place + 0.13 * (seed - (len(difference) - 1) / 2) for seed in range(len(difference))]
-    left.plot(difference, heights, "o", color=colour, markersize=4)
+    left.plot(difference, [place + 0.13 * (seed - 1.5) for seed in range(4)], "o", color=colour, markersize=4)
     gap = (curves(name) - curves("whole")).mean(0)[5:]  # the first hundred steps differ most, and teach least
     right.plot(range(110, 110 + 20 * len(gap), 20), gap, color=colour, label=name)
-left.set(yticks=range(3), yticklabels=without, ylim=(2.6, -0.6), title="validation loss, less the whole model's")
+left.set(yticks=range(3), yticklabels=without, ylim=(2.6, -0.6), xlabel="nats per byte")
+left.set_title("validation loss, less the whole model's")
 right.set(xlabel="step", ylabel="nats per byte", title="training loss, less the whole model's")
-left.set_xlabel("nats per byte")
 left.locator_params(axis="x", nbins=5)
-left.axvline(0, color="black", linewidth=0.8)
-right.axhline(0, color="black", linewidth=0.8)
-_ = right.legend(frameon=False)
+_ = left.axvline(0, color="black", linewidth=0.8), right.axhline(0, color="black", linewidth=0.8)
+right.legend(frameon=False)
+alt = "Left: validation loss less the whole model's, in nats per byte; dots are four seeds, bars intervals of the mean. MHA -0.0075, its bar just reaching across 0; dense +0.031 and no MTP +0.020, both bars right of 0. Right: the same for the training loss, steps 100 to 800. MHA rises from -0.17 to -0.01; the others rise above 0.05 and sink to 0.03 and 0.02."
+show_figure(figure, alt)
 
 # %% [markdown]
 # Three intervals at 95% are three chances to be wrong, so one that only just leaves 0 should not be trusted far. Now
@@ -541,7 +545,7 @@ for key in sorted(names, key=record.get):
 # **Look at** its training: on the left the loss in nats per byte, which in these plays is a character; on the right MaxVio,
 # which the balance bias keeps low.
 
-# %% alt="Two panels over 4,000 steps. Left, training loss in nats per byte: falls fast from 3.94, passes below the dashed 1.52, which is the loss on the last tenth at the end, after some 1,200 steps, and ends at 1.27. Right, batch MaxVio: falls from 3.0 to below 0.3 in 500 steps and ends at 0.13."
+# %%
 log = boxed.log()
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.6), layout="constrained")
 steps = [row["step"] for row in log]
@@ -551,7 +555,8 @@ left.axhline(record["nats_per_character"], color="0.5", linestyle="--", linewidt
 left.annotate("last tenth, at the end", (steps[-1], record["nats_per_character"]), ha="right", va="bottom")
 right.plot(steps, [row["max_violation"] for row in log], color="#D55E00")
 right.set(title="batch MaxVio", xlabel="step", ylim=(0, None))
-plt.show()
+alt = "Two panels over 4,000 steps. Left, training loss in nats per byte: falls fast from 3.94, passes below the dashed 1.52, which is the loss on the last tenth at the end, after some 1,200 steps, and ends at 1.27. Right, batch MaxVio: falls from 3.0 to below 0.3 in 500 steps and ends at 0.13."
+show_figure(figure, alt)
 
 # %% [markdown]
 # And what it writes, within the window it was trained on:
@@ -641,7 +646,7 @@ for word, row in zip(KINDS, relative.transpose(0, 1), strict=True):
 # **Look at** a row: where is it brown? Those experts see far more of this kind of byte than of others. The dark purple
 # ones hardly ever see it. If experts took no notice of what a byte is, all would be white.
 
-# %% alt="Three grids, layers 2 to 4: six kinds of byte by 16 experts, shaded by how often a kind chooses an expert relative to all bytes, from below 1/8 to 8, logarithmic. In each row a few experts are chosen several times as often and many hardly ever. This is sharpest for spaces and newlines and in layer 2, faintest for consonants and in layer 4."
+# %%
 figure, panels = plt.subplots(1, len(relative), figsize=(10, 2.6), layout="constrained", sharey=True)
 for number, (axes, layer) in enumerate(zip(panels, relative, strict=True)):
     image = axes.imshow(layer.clamp(min=1 / 8).log2(), cmap="PuOr_r", vmin=-3, vmax=3, aspect="auto")
@@ -650,7 +655,8 @@ panels[0].set_yticklabels(KINDS)
 bar = figure.colorbar(image, ax=panels, ticks=[-3, -2, -1, 0, 1, 2, 3])
 bar.ax.set_yticklabels(["< 1/8", "1/4", "1/2", "1", "2", "4", "8"])
 bar.set_label("choices, relative to all bytes")
-plt.show()
+alt = "Three grids, layers 2 to 4: six kinds of byte by 16 experts, shaded by how often a kind chooses an expert relative to all bytes, from below 1/8 to 8, logarithmic. In each row a few experts are chosen several times as often and many hardly ever. This is sharpest for spaces and newlines and in layer 2, faintest for consonants and in layer 4."
+show_figure(figure, alt)
 
 # %% [markdown]
 # It looks specialised. But any table of counts has colours, the more so where counts are small; there are few newlines.

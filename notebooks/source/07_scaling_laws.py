@@ -60,7 +60,8 @@ def work(t):
 # and the interval is Student's $t$: if points scatter about a true line at random, 95 of 100 such intervals hold the
 # true exponent. **Look at** the two exponents, and at the lower panel, which shows how far each point is off its line.
 
-# %% alt="Top, both axes logarithmic: work of one attention layer in FLOP against 64 to 4,096 tokens, with fitted lines. Exponent 1.34 for the short texts, 1.88 for the long, 1.64 for all. Below, how far each point is off its line: little for the two parts, but for all a bow, from +33% at the left through -16% in the middle to +26% at the right."
+# %%
+from course_lib.figures import show_figure
 from course_lib.figures.fits import power_law_figure
 
 
@@ -71,7 +72,8 @@ def halves(y):
 
 
 counted = halves([work(t) for t in lengths])
-power_law_figure(counted, "tokens", "work [FLOP]")
+alt = "Top, both axes logarithmic: work of one attention layer in FLOP against 64 to 4,096 tokens, with fitted lines. Exponent 1.34 for the short texts, 1.88 for the long, 1.64 for all. Below, how far each point is off its line: little for the two parts, but for all a bow, from +33% at the left through -16% in the middle to +26% at the right."
+show_figure(power_law_figure(counted, "tokens", "work [FLOP]"), alt)
 
 # %% [markdown]
 # The work is neither linear nor quadratic, and no power law at all: the slope turns slowly from 1 to 2. At any length
@@ -120,12 +122,13 @@ def seconds(calls, rounds=5):
     return best
 
 
-# %% tags=["nbval-ignore-output"] alt="Top, both axes logarithmic: measured time in milliseconds against 64 to 4,096 tokens, with fitted lines. The line of the long texts is steeper than that of the short ones; the one through all points has a slope between the two. Below, distance from the line in percent: for all points a bow, above 0 at both ends and below 0 in the middle."
+# %% tags=["nbval-ignore-output"]
 from course_lib.attention import Attention
 
 layer, texts = Attention(config), [torch.randn(1, t, d) for t in lengths]
 measured = halves([1000 * s for s in seconds([lambda x=x: layer(x) for x in texts])])
-power_law_figure(measured, "tokens", "time [ms]")
+alt = "Top, both axes logarithmic: measured time in milliseconds against 64 to 4,096 tokens, with fitted lines. The line of the long texts is steeper than that of the short ones; the one through all points has a slope between the two. Below, distance from the line in percent: for all points a bow, above 0 at both ends and below 0 in the middle."
+show_figure(power_law_figure(measured, "tokens", "time [ms]"), alt)
 
 # %% [markdown]
 # **Look for** two things that any machine should show. The exponent of the long texts is larger than that of the short
@@ -175,13 +178,14 @@ for name, (x, configs) in layers.items():
 # chosen, some of the time does not grow: routing and sorting. How large either effect is, and where a curve bends, is a
 # property of the machine.
 
-# %% tags=["nbval-ignore-output"] alt="Top, both axes logarithmic: time of an MoE layer in milliseconds against experts, with fitted lines and bands. Against the experts chosen, 1 to 16 of 64, time rises steeply; against the experts held, 4 to 128 with 2 chosen, it rises less, yet far from level. Below, how far each point is off its line, in percent."
+# %% tags=["nbval-ignore-output"]
 laws = {}
 for name, (x, configs) in layers.items():
     made = [MoE(c) for c in configs]
     ms = [1000 * s for s in seconds([lambda layer=layer: layer(tokens) for layer in made])]
     laws[name] = (x, ms, fit_power_law(x, ms))
-power_law_figure(laws, "experts", "time [ms]")
+alt = "Top, both axes logarithmic: time of an MoE layer in milliseconds against experts, with fitted lines and bands. Against the experts chosen, 1 to 16 of 64, time rises steeply; against the experts held, 4 to 128 with 2 chosen, it rises less, yet far from level. Below, how far each point is off its line, in percent."
+show_figure(power_law_figure(laws, "experts", "time [ms]"), alt)
 
 # %% [markdown]
 # So much for laws that one can hold against an exact count. A loss has none.
@@ -269,12 +273,13 @@ print(f"V3: 6N = {rule:,}, with attention {exact:,} FLOP a token, {exact / rule 
 # section 3.2): fit a parabola to all runs of a budget, and take its vertex. **Look at** how flat the valleys are, and
 # what that does to the intervals of the vertices.
 
-# %% alt="Five runs and a parabola for each of three budgets: loss in nats per byte against parameters N, logarithmic. The larger the budget, the lower, flatter and further right the valley. Vertices: N = 61,000 at 1e12 FLOP, 119,000 at 3e12, 209,000 at 1e13. Their intervals get shorter; the first goes from 24,000 to 84,000."
+# %%
 from course_lib.figures.fits import isoflop_figure
 from course_lib.scaling import isoflop_optima
 
 valleys = isoflop_optima(runs.flops, runs.params, runs.loss)
-isoflop_figure(runs.flops, runs.params, runs.loss, valleys)
+alt = "Five runs and a parabola for each of three budgets: loss in nats per byte against parameters N, logarithmic. The larger the budget, the lower, flatter and further right the valley. Vertices: N = 61,000 at 1e12 FLOP, 119,000 at 3e12, 209,000 at 1e13. Their intervals get shorter; the first goes from 24,000 to 84,000."
+show_figure(isoflop_figure(runs.flops, runs.params, runs.loss, valleys), alt)
 
 # %%
 for each in valleys.optima:
@@ -365,10 +370,11 @@ for name, x, all_ in (("E", e, fit.E), ("a", a, fit.a)):
 # lie: a band from the upper left to the lower right for each budget. Everything outside that band is the law's claim,
 # not ours.
 
-# %% alt="Map of the fitted loss in nats per byte: N parameters across, D bytes of text upwards, both logarithmic. It falls from above 1.27 at the lower left to 0.63 at the upper right. Dashed diagonals are budgets, 1e12 to 1e14 FLOP; the first three carry five runs each. A solid line of best N and D crosses them, rising to the right, to N = 1.15 million at 1e14."
+# %%
 from course_lib.figures.fits import contour_figure
 
-contour_figure(fit.law, runs.params, runs.tokens, runs.loss, budgets=[1e12, 3e12, 1e13, 1e14])
+alt = "Map of the fitted loss in nats per byte: N parameters across, D bytes of text upwards, both logarithmic. It falls from above 1.27 at the lower left to 0.63 at the upper right. Dashed diagonals are budgets, 1e12 to 1e14 FLOP; the first three carry five runs each. A solid line of best N and D crosses them, rising to the right, to N = 1.15 million at 1e14."
+show_figure(contour_figure(fit.law, runs.params, runs.tokens, runs.loss, budgets=[1e12, 3e12, 1e13, 1e14]), alt)
 
 # %% [markdown]
 # The text has an entropy that we know exactly, because we wrote the grammar. It is the floor under every model of every
@@ -491,10 +497,11 @@ explorer
 # same runs, and three forecasts. (For the parametric law it makes 200 draws in place of a thousand, so as to answer at
 # once; that is why its interval differs a little from the one above.)
 
-# %% alt="Left: loss against N, logarithmic, a parabola for each of three budgets. Right, both axes logarithmic: best N against the budget, a line of exponent 0.532 with a wide band, to 729,000 at 1e14 FLOP. Table, loss forecast there: vertices 0.636 (0.388 to 1.042), best runs 0.641 (0.423 to 0.973), parametric law 0.664 (0.620 to 0.692)."
+# %%
 from course_lib.figures.scaling import scaling_figure
 
-scaling_figure(ScalingExplorer(table, forecast_at=KEPT).shown)
+alt = "Left: loss against N, logarithmic, a parabola for each of three budgets. Right, both axes logarithmic: best N against the budget, a line of exponent 0.532 with a wide band, to 729,000 at 1e14 FLOP. Table, loss forecast there: vertices 0.636 (0.388 to 1.042), best runs 0.641 (0.423 to 0.973), parametric law 0.664 (0.620 to 0.692)."
+show_figure(scaling_figure(ScalingExplorer(table, forecast_at=KEPT).shown), alt)
 
 # %% [markdown]
 # ## The published table, row by row
@@ -504,14 +511,15 @@ scaling_figure(ScalingExplorer(table, forecast_at=KEPT).shown)
 # of the rows, and then at our own two below, with their intervals. (The table says OpenWebText2 in OpenAI's row, too.
 # OpenAI trained on a text of its own, WebText2, arXiv:2001.08361, section 2.3; OpenWebText2 is an open copy of it.)
 
-# %% alt="Dots on an axis from 0 to 1: exponent a by which the best N grows, with a dotted line at 0.5, where N and D grow alike. OpenAI 0.73, Chinchilla 0.49; DeepSeek 0.45 on early data, 0.524 on current data, 0.578 on OpenWebText2. Ours, with intervals that span all of these: vertices 0.532 (0.04 to 1.03), parametric 0.622 (0.24 to 0.79)."
+# %%
 from course_lib.exponents import TABLE_4
 from course_lib.figures.fits import exponents_figure
 
 rows = {name if name.startswith("DeepSeek") else f"{name}, {row.data}": row.a for name, row in TABLE_4.items()}
 ours = {"ours, vertices, stories": law.exponent, "ours, parametric, stories": fit.a}
 assert all(ours_.covers(row.a.value) for ours_ in ours.values() for row in TABLE_4.values())
-exponents_figure(rows | ours, ours=ours)
+alt = "Dots on an axis from 0 to 1: exponent a by which the best N grows, with a dotted line at 0.5, where N and D grow alike. OpenAI 0.73, Chinchilla 0.49; DeepSeek 0.45 on early data, 0.524 on current data, 0.578 on OpenWebText2. Ours, with intervals that span all of these: vertices 0.532 (0.04 to 1.03), parametric 0.622 (0.24 to 0.79)."
+show_figure(exponents_figure(rows | ours, ours=ours), alt)
 
 # %% [markdown]
 # Each of our intervals holds all five rows, the second even without the lost draws. With three budgets that span one
@@ -629,7 +637,7 @@ print("with M: a =", said(by_m.a))
 # correction for the batch brought it to the 0.73 of the table (arXiv:2001.08361, figure 14). **Look at** where the
 # largest drop is, and where the line ends.
 
-# %% alt="Two lines: exponent a after each of five stages. RefinedWeb: as Kaplan 0.834, count the last layer 0.701, shorter warm-up 0.604, cosine decay 0.571, tuned by size 0.497. OpenWebText2: 0.870, 0.700, 0.602, 0.569, 0.518. Both begin above the dotted line of OpenAI, 0.73, drop most at the second stage, and end near that of Chinchilla, 0.49."
+# %%
 from itertools import pairwise
 
 from course_lib.exponents import PORIAN_EXPONENTS, PORIAN_STAGES
@@ -643,7 +651,8 @@ for name, place in (("OpenAI", 4.1), ("Chinchilla", 0.9)):
     axes.annotate(f"{name} {a}", (place, a), (0, 4), textcoords="offset points", ha="right")
 axes.set(xticks=range(5), xticklabels=PORIAN_STAGES, ylabel="a: best N grows as C^a", ylim=(0.4, 0.95))
 axes.legend(frameon=False)
-plt.show()
+alt = "Two lines: exponent a after each of five stages. RefinedWeb: as Kaplan 0.834, count the last layer 0.701, shorter warm-up 0.604, cosine decay 0.571, tuned by size 0.497. OpenWebText2: 0.870, 0.700, 0.602, 0.569, 0.518. Both begin above the dotted line of OpenAI, 0.73, drop most at the second stage, and end near that of Chinchilla, 0.49."
+show_figure(figure, alt)
 
 # %%
 for name, stages in PORIAN_EXPONENTS.items():
@@ -737,7 +746,7 @@ points.append(("V3", budget, 2.2e-4, 15360 * 4096))
 # final one, and the highest rate; arXiv:2412.19437, section 4.2). At the lower end are our own runs, four to five
 # powers of ten below the solid part.
 
-# %% alt="Two charts against compute C in FLOP, all axes logarithmic. The law of the learning rate falls, that of the batch in tokens rises; both are solid from 1e17 to 2e19, where fitted, and dotted beyond. DeepSeek 7B and 67B lie on them near 1e23 and 1e24. V3 has a lower rate and a larger batch than they say; our runs, 1e12 to 1e13, lie below both."
+# %%
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
 for axes, name, place in zip(panels, ("learning_rate", "batch"), (2, 3), strict=True):
     for ends, style in (((1e11, 1e17), ":"), ((1e17, 2e19), "-"), ((2e19, 1e25), ":")):
@@ -750,9 +759,9 @@ for axes, name, place in zip(panels, ("learning_rate", "batch"), (2, 3), strict=
     axes.plot(runs.flops, ours, "^", color="#009E73", markersize=4)
     axes.annotate("our runs", (3e13, min(ours)), color="#009E73", fontsize=9, va="top")
     axes.set(xscale="log", yscale="log", xlabel="C [FLOP]", xlim=(2e11, 3e25), ymargin=0.1)
-panels[0].set(ylabel="learning rate")
-panels[1].set(ylabel="batch [tokens]")
-plt.show()
+_ = panels[0].set_ylabel("learning rate"), panels[1].set_ylabel("batch [tokens]")
+alt = "Two charts against compute C in FLOP, all axes logarithmic. The law of the learning rate falls, that of the batch in tokens rises; both are solid from 1e17 to 2e19, where fitted, and dotted beyond. DeepSeek 7B and 67B lie on them near 1e23 and 1e24. V3 has a lower rate and a larger batch than they say; our runs, 1e12 to 1e13, lie below both."
+show_figure(figure, alt)
 
 # %% [markdown]
 # Four powers of ten beyond the fit, and both laws still come within a tenth of what was used for the 7B and the 67B

@@ -22,7 +22,7 @@
 # %% [markdown]
 # ## The bill
 #
-# The report has a table of three lines: GPU hours (one GPU for one hour), at an assumed rent of \$2 each
+# The report has a table of three lines: GPU hours (one GPU for one hour), at an assumed rent of 2 dollars each
 # (arXiv:2412.19437, table 1). The GPU is NVIDIA's H800, an H100 with slower links between GPUs, so that it might be
 # exported (arXiv:2505.09343, section 4.1). **Look at** the shares: nearly all of it is pre-training.
 
@@ -58,7 +58,7 @@ print(f"tokens a day, all GPUs: {rate * GPUS * 86400 / 1e9:.1f} billion (printed
 # ### What is not on it
 #
 # The report itself says that earlier research and the trial runs on architectures, algorithms and data are left out
-# (section 1). Nor are data, staff, failed runs or the purchase of anything on it; the \$2 are what a GPU *would* cost
+# (section 1). Nor are data, staff, failed runs or the purchase of anything on it; the 2 dollars are what a GPU *would* cost
 # to rent. A rent for two months and the price of a company are different things, so set them side by side. **Look at**
 # how far apart they are.
 
@@ -229,8 +229,9 @@ print(f"a GPU with its share of the machine: {low:.0f} to {high:.0f} W")
 # TFLOP/s (arXiv:2104.10350, table 4), Llama's up to 43%. **Look at** the top bar, and at what publishing one line of a
 # table is worth.
 
-# %% alt="Horizontal bars around a line at 3.54 GWh, where every assumption is in its middle: how far the energy of V3's training moves when one assumption goes from end to end. A guessed MFU: 2.58 to 5.64. Draw of the GPU: 3.06 to 4.02. Building (PUE): 3.24 to 3.83. Rest of the machine: 3.40 to 3.68."
+# %%
 from course_lib.cost import between, gpu_hours, swings
+from course_lib.figures import show_figure
 from course_lib.figures.cost import tornado_figure
 
 
@@ -239,7 +240,10 @@ def guessed(mfu, **power):
 
 
 guesses = {"mfu": between(24.6 / 125, 0.43), **assumed}
-tornado_figure(swings(guessed, guesses), guessed(**guesses), "energy of V3's training [GWh]", scale=1e3)
+alt = "Horizontal bars around a line at 3.54 GWh, where every assumption is in its middle: how far the energy of V3's training moves when one assumption goes from end to end. A guessed MFU: 2.58 to 5.64. Draw of the GPU: 3.06 to 4.02. Building (PUE): 3.24 to 3.83. Rest of the machine: 3.40 to 3.68."
+show_figure(
+    tornado_figure(swings(guessed, guesses), guessed(**guesses), "energy of V3's training [GWh]", scale=1e3), alt
+)
 
 # %% [markdown]
 # ### The explorer
@@ -266,10 +270,11 @@ explorer
 # France (57 g of CO2 a kWh, arXiv:2211.02001, table 1) and of the average of the USA that was used for GPT-3 (429 g,
 # arXiv:2104.10350, table 4). Where V3 was trained, and on which grid, DeepSeek does not say.
 
-# %% alt="Horizontal bars for DeepSeek-V3. Rent: 5.58 million dollars. Energy: 2.97 GWh, by all assumptions together 2.25 to 3.81; by the draw of the GPU alone 2.56 to 3.37, the building 2.72 to 3.21, the rest of the machine 2.84 to 3.09. All lie above the dashed bare rule, 1.95 GWh. CO2: 169 t on the French grid, 1,273 t on the average US grid."
+# %%
 from course_lib.figures.cost import cost_figure
 
-cost_figure(CostExplorer().shown)
+alt = "Horizontal bars for DeepSeek-V3. Rent: 5.58 million dollars. Energy: 2.97 GWh, by all assumptions together 2.25 to 3.81; by the draw of the GPU alone 2.56 to 3.37, the building 2.72 to 3.21, the rest of the machine 2.84 to 3.09. All lie above the dashed bare rule, 1.95 GWh. CO2: 169 t on the French grid, 1,273 t on the average US grid."
+show_figure(cost_figure(CostExplorer().shown), alt)
 
 # %% [markdown]
 # ### Reading and writing
@@ -362,7 +367,7 @@ for batch in (1, 4, 16, 64, 256, 4096):
 # 144 GPUs with large batches (open-infra-index, day 6), and why a model of experts suits a single user at home, or a
 # great service, better than anything between.
 
-# %% alt="Lines, both axes logarithmic: billion weights read for each token against the tokens written at once, 1 to 4,096. V3 begins at 36.6 together with a dense model as large as its active part, falls more slowly, and from a few hundred tokens on is 18 times above it. Near 30 tokens V3 crosses the line of the dense Llama 3.1 405B and stays above it."
+# %%
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
@@ -376,7 +381,8 @@ axes.loglog(
 )
 axes.set(xlabel="tokens written at once", ylabel="billion weights read\nfor each of them")
 axes.legend(frameon=False)
-plt.show()
+alt = "Lines, both axes logarithmic: billion weights read for each token against the tokens written at once, 1 to 4,096. V3 begins at 36.6 together with a dense model as large as its active part, falls more slowly, and from a few hundred tokens on is 18 times above it. Near 30 tokens V3 crosses the line of the dense Llama 3.1 405B and stays above it."
+show_figure(figure, alt)
 
 # %% [markdown]
 # **Traffic between machines.** A dense layer keeps a token where it is; experts make it travel. What that costs is part
@@ -512,7 +518,7 @@ print(f"\nBF16, no outliers: {rounded:.2%}; E4M3 has {median['E4M3, tiles', 1][0
 # gradient. A tile has to span 128 numbers only, and its scale is taken from these numbers at that moment. On the right
 # is each channel's error at 100,000 times: with tiles, the harm stays in those tiles that hold an outlier.
 
-# %% alt="Left, both axes logarithmic: relative error of ordinary channels against how many times larger outliers are. int8 begins lowest, near 0.01, and climbs to 1, with tiles to 0.43. E4M3 stays near 0.04; at 100,000 times it is 0.36, with tiles 0.07. Right, E4M3 there, by channel: about 0.4 everywhere; with tiles 0.025, but above 0.1 in three tiles."
+# %%
 from course_lib.figures.engineering import precision_figure
 
 x, w, outliers = matrices(100_000, seed=0)
@@ -522,7 +528,8 @@ for name in ("E4M3, one scale", "E4M3, tiles"):
     difference = quantize(x, tiles[0], dtype).dequantize() - x
     channels[name] = (difference.norm(dim=0) / x.norm(dim=0)).tolist()
 curves = {name: [median[name, factor][1] for factor in FACTORS] for name in FORMATS}
-precision_figure(FACTORS, curves, channels, tile=128)
+alt = "Left, both axes logarithmic: relative error of ordinary channels against how many times larger outliers are. int8 begins lowest, near 0.01, and climbs to 1, with tiles to 0.43. E4M3 stays near 0.04; at 100,000 times it is 0.36, with tiles 0.07. Right, E4M3 there, by channel: about 0.4 everywhere; with tiles 0.025, but above 0.1 in three tiles."
+show_figure(precision_figure(FACTORS, curves, channels, tile=128), alt)
 
 # %% [markdown]
 # The report names a second trap. An H800 adds up the products of FP8 numbers with about 14 bits: 32 products at a time
@@ -570,14 +577,15 @@ for k in (128, 512, 1024, 4096):
 # nobody awaits. (Where a row is cut in two, a forward and a backward run at once. A dark outline marks micro-batches
 # that DualPipe sends in at the last rank; those without one came in at rank 0, as all do in the other two.)
 
-# %% alt="Three schedules as rows of work for 8 ranks; time in forwards of one micro-batch. 1F1B, white gaps at the beginning and the end: done at 81, each rank waits 21. ZB1P, end filled with backwards for weights only: done at 67, waits 7. DualPipe, begun from both ends, in the middle a forward and a backward at once: done at 66, waits 6."
+# %%
 from course_lib.figures.engineering import pipeline_figure
 from course_lib.pipeline import TABLE_2, ChunkTimes, dual_pipe, held, idle, one_f_one_b, simulate, zero_bubble
 
 ORDERS = {"1F1B": one_f_one_b, "ZB1P": zero_bubble, "DualPipe": dual_pipe}
 even = ChunkTimes(forward=1, input_backward=1, weight_backward=1)
 runs = {name: simulate(order(8, 20), even) for name, order in ORDERS.items()}
-pipeline_figure(runs)
+alt = "Three schedules as rows of work for 8 ranks; time in forwards of one micro-batch. 1F1B, white gaps at the beginning and the end: done at 81, each rank waits 21. ZB1P, end filled with backwards for weights only: done at 67, waits 7. DualPipe, begun from both ends, in the middle a forward and a backward at once: done at 66, waits 6."
+show_figure(pipeline_figure(runs), alt)
 
 # %% [markdown]
 # The report gives formulas for the bubble (table 2): $(P-1)(F+B)$ for 1F1B, $(P-1)(F+B-2W)$ for ZB1P and
@@ -668,9 +676,10 @@ print(f"{'by counting':14}{float(expected_nodes(256, 8, 8)):.2f}, when the choic
 # five or six, for chance puts several experts on one node. The limit to four (orange) cuts a quarter off on average,
 # and half for the widest-spread tokens.
 
-# %% alt="Bars: share of tokens by the number of nodes that hold their experts, 1 to 8. Free choice: 3 nodes 0.02, 4 nodes 0.16, 5 nodes 0.42, 6 nodes 0.33, 7 nodes 0.07, next to none elsewhere. Limited to four nodes: 0.95 of the tokens use 4 nodes, 0.05 use 3."
+# %%
 shares = {name: (nodes.bincount(minlength=9)[1:] / len(nodes)).tolist() for name, nodes in visits.items()}
-nodes_figure(shares)
+alt = "Bars: share of tokens by the number of nodes that hold their experts, 1 to 8. Free choice: 3 nodes 0.02, 4 nodes 0.16, 5 nodes 0.42, 6 nodes 0.33, 7 nodes 0.07, next to none elsewhere. Limited to four nodes: 0.95 of the tokens use 4 nodes, 0.05 use 3."
+show_figure(nodes_figure(shares), alt)
 
 # %% [markdown]
 # Now bytes and time. A token has 7,168 numbers; it goes out in FP8, one byte each, and comes back in BF16, two. One
@@ -763,8 +772,8 @@ assert {cell.model for cell in CELLS if cell.verdict == "supported"} == {"DeepSe
 #
 # ## Summary
 #
-# - 2.788M hours at an assumed \$2 are \$5.576M: the rent of the final run. Research, trials, data, staff and hardware
-#   are not in it. Run against run, Llama 3.1 405B took eleven times the hours, above all because each of its tokens
+# - 2.788 million GPU hours at an assumed 2 dollars each come to 5.576 million dollars: the rent of the final run.
+#   Research, trials, data, staff and hardware are not in it. Run against run, Llama 3.1 405B took eleven times the hours, above all because each of its tokens
 #   takes ten times the operations.
 # - V3's pre-training took $3.7 \cdot 10^{24}$ FLOP at an MFU of 39.1% (causal attention, BF16 peak). The same hours are
 #   19.5%, 34.3% or 43.8% in other conventions.
