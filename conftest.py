@@ -35,6 +35,11 @@ LONGEST_FIRST = (
 )  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("nbval_sanitize_with", None):  # in pyproject: relative to the caller
+        config.option.nbval_sanitize_with = str(COURSE.parent / "notebooks/nbval.cfg")
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()  # a tenth of the time goes into looking for garbage among all that was imported
 

@@ -6,7 +6,6 @@ notebooks/templates/course runs `MathMLPreprocessor` instead (its conf.json says
 
 import re
 
-from latex2mathml.converter import convert
 from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
@@ -32,11 +31,7 @@ class MathMLPreprocessor(Preprocessor):
 
 
 def with_mathml(markdown: str) -> str:
-    """The same text with `<math>` elements for its formulas; code is left as it is.
-
-    Raises:
-        ValueError: a formula is not valid LaTeX; the text names it.
-    """
+    """The same text with `<math>` elements for its formulas. Code stays as it is, and so does LaTeX with an error."""
     return CODE_OR_FORMULA.sub(_mathml, markdown)
 
 
@@ -44,8 +39,10 @@ def _mathml(found: re.Match[str]) -> str:
     formula = found["display"] or found["inline"]
     if formula is None:
         return found[0]
+    from latex2mathml.converter import convert  # its table of symbols takes a moment to load
+
     try:
         element = convert(formula, display="block" if found["display"] else "inline")
-    except Exception as error:  # latex2mathml has no common base class for its errors
-        raise ValueError(f"cannot read the formula {found[0]}: {error!r}") from None
+    except Exception:  # latex2mathml's errors have no base class; a slip in one formula must not cost the whole page
+        return found[0]
     return element.replace("\n", " ").translate(MARKDOWN)

@@ -16,7 +16,7 @@ from nbgrader.preprocessors import (
 )
 
 from course_grader.colab import page_of, stamped
-from course_grader.stored import digest, executed, normalised
+from course_grader.stored import digest, embedded, executed, normalised
 from course_lib import files
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
@@ -68,8 +68,8 @@ def run(source: Path) -> None:
 
 
 def read(source: Path) -> NotebookNode:
-    """A source notebook with its badge and bootstrap cell as they should be."""
-    return stamped(nbformat.read(source, as_version=4), page_of(source))
+    """A source notebook with its badge, bootstrap cell and drawings as they should be."""
+    return stamped(embedded(nbformat.read(source, as_version=4)), page_of(source))
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:

@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import os
+import re
+from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from nbformat import NotebookNode
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("deletable", "editable", "jupyter", "nbgrader", "tags")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+PICTURES = Path(__file__).resolve().parents[1] / "notebooks/pictures"
+EMBEDDED = re.compile(r'(<img\b[^>]*\bdata-picture="([\w-]+)"[^>]*?) src="[^"]*"')
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine spinning threads slow small models tenfold
 
 
@@ -45,6 +49,22 @@ def normalised(notebook: NotebookNode, ids: Iterable[str]) -> NotebookNode:
         cells.append(cell)
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     return nbformat.v4.new_notebook(cells=cells, metadata=NotebookNode(metadata))
+
+
+def embedded(notebook: NotebookNode) -> NotebookNode:
+    """The notebook itself, with the current drawings of notebooks/pictures in its text, so that it needs no other file.
+
+    In Markdown, `<img alt="..." data-picture="NAME" src="">` stands for NAME.svg.
+    """
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = EMBEDDED.sub(_with_svg, cell.source)
+    return notebook
+
+
+def _with_svg(tag: re.Match[str]) -> str:
+    svg = (PICTURES / f"{tag[2]}.svg").read_bytes().replace(b"\r\n", b"\n")
+    return f'{tag[1]} src="data:image/svg+xml;base64,{b64encode(svg).decode()}"'
 
 
 def digest(text: str) -> str:

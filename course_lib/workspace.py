@@ -53,12 +53,14 @@ def update(root: Path, folder: Path) -> Update:
 
 
 def lab_arguments(root: Path, further: list[str]) -> list[str]:
-    """What JupyterLab is started with: the folder as all that it shows, our page for printing, and a first notebook."""
+    """What JupyterLab is started with: the folder as all that it shows, our page for printing and style, a notebook."""
     templates = root / "notebooks" / "templates"
     arguments = [
         "--ServerApp.root_dir=.",
         f"--HTMLExporter.extra_template_basedirs={templates}",
         "--HTMLExporter.template_name=course",
+        "--LabApp.custom_css=True",
+        f"--ServerApp.tornado_settings=static_custom_path={SETTINGS / 'custom'}",
     ]
     if getattr(os, "geteuid", lambda: 1)() == 0:
         arguments.append("--allow-root")  # as in most containers

@@ -20,7 +20,7 @@ from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
 
 from course_grader.colab import stamped, unstamped
-from course_grader.stored import digest, executed, normalised
+from course_grader.stored import digest, embedded, executed, normalised
 from course_lib import files
 
 FOLDER = Path(__file__).resolve().parent
@@ -92,7 +92,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 def read(script: Path) -> NotebookNode:
     """The script as a notebook, with a badge over its title; a cell tagged `bootstrap` is source/bootstrap.txt."""
-    return stamped(jupytext.read(script, fmt="py:percent"), f"notebooks/{target(script).name}")
+    return stamped(embedded(jupytext.read(script, fmt="py:percent")), f"notebooks/{target(script).name}")
 
 
 def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str], dict[str, bool]]]:

@@ -20,6 +20,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_play
 
 from course_grader.stored import QUIET
 from course_lib.doctor import chromium
+from course_lib.workspace import SETTINGS
 
 CHROMIUM = chromium()
 expect.set_options(timeout=30_000)  # on a busy machine
@@ -49,10 +50,17 @@ def jupyter_lab(home: Path) -> Iterator[Lab]:
     folders = {name: home / name.lower() for name in FOLDERS}
     for folder in (lab.root, *folders.values()):
         folder.mkdir()
+    style = {"static_custom_path": str(SETTINGS / "custom")}
     config = {
-        "ServerApp": {"ip": "127.0.0.1", "port": port, "port_retries": 0, "allow_root": True},
+        "ServerApp": {
+            "ip": "127.0.0.1",
+            "port": port,
+            "port_retries": 0,
+            "allow_root": True,
+            "tornado_settings": style,
+        },
         "IdentityProvider": {"token": lab.token},
-        "LabApp": {"expose_app_in_browser": True, "open_browser": False},
+        "LabApp": {"expose_app_in_browser": True, "open_browser": False, "custom_css": True},
     }
     (folders["JUPYTER_CONFIG_DIR"] / "jupyter_lab_config.json").write_text(json.dumps(config))
     news = folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
+from course_grader.formulas import CODE_OR_FORMULA
+
 MAX_BYTES = 1_000_000
 MAX_LINES = 15
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -16,10 +18,8 @@ EMBEDDED = re.compile(r"data:image/[\w+.-]+;base64,[\w+/=]+")
 PICTURE = re.compile(r"<(?:img|svg)\b[^>]*>")
 MIN_WORDS = 40  # letters of an alternative text; fewer do not say what there is to see
 TAG = re.compile(r"<[^>]*>")
+FORMULA = "(formula)"  # in place of one
 HTML_BLOCK = re.compile(r"</?(?:p|div|li|td|th|tr|table|details|summary|h\d|pre)\b[^>]*>")
-CODE = re.compile(r"^( *)(```|~~~).*?^\1\2|(`+)[^`].*?\3", re.DOTALL | re.MULTILINE)
-# as Pandoc finds a formula: no blank inside its ends, no digit after it
-FORMULA = re.compile(r"\$\$.+?\$\$|(?<!\\)\$(?=\S)(?:\\.|[^$\\])+?(?<=\S)\$(?!\d)", re.DOTALL)
 WIDGET_IMPORT = re.compile(r"from course_lib\.widgets\S* import (\([^)]*\)|.+)")
 
 
@@ -104,9 +104,9 @@ def stray_dollars(cell: NotebookNode) -> Iterator[str]:
     MathJax pairs any two signs of a block. One alone is harmless, unless a formula is next to it.
     """
     for text in typeset_text(cell):
-        for block in re.split(r"\n\s*\n", CODE.sub("", text)):
-            rest, formulas = FORMULA.subn("", block)
-            if rest.count("$") + rest.count("&#36;") > (0 if formulas else 1):
+        rest = CODE_OR_FORMULA.sub(lambda found: found["ticks"] or found["fence"] or FORMULA, text)
+        for block in re.split(r"\n\s*\n", rest):
+            if block.count("$") + block.count("&#36;") > (0 if FORMULA in block else 1):
                 yield block.strip()
 
 

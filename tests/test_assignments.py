@@ -135,12 +135,18 @@ def test_hw4_runs_its_explorer_on_the_student_and_opens_nothing_before_the_bet()
     assert any(text.startswith("ScalingExplorer: run this cell") for text in texts)
     assert any(text.startswith("BuyAndBet: run this cell") for text in texts)
     board = next(cell for cell in code_cells(page) if "board_figure(game.shown)" in cell.source)
-    assert any("image/png" in output.get("data", {}) for output in board.outputs)
+    assert any("data:image/png" in output.get("data", {}).get("text/html", "") for output in board.outputs)
     score = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("PLAYED"))
     assert score > page.cells.index(board), "the game comes before the cell that opens the run"
 
 
 # The release ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_release_keeps_the_rules(path: Path) -> None:
+    cells = read(release.target(path)).cells
+    problems = [problem for cell in cells for problem in cell_problems(cell) if "lines, more than" not in problem]
+    assert problems == []
 
 
 def test_the_release_is_what_the_source_gives(path: Path) -> None:

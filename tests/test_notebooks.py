@@ -10,8 +10,9 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_grader import colab
 from notebooks import build
-from tests.notebook_rules import KERNEL, MAX_BYTES, WIDGET_VIEW, problems
+from tests.notebook_rules import KERNEL, MAX_BYTES, WIDGET_VIEW, problems, shown_text
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -117,7 +118,27 @@ def test_readers_find_every_lesson_and_assignment() -> None:
         assert f"](notebooks/{notebook.name})" in readme.read_text(encoding="utf-8")
         assert f"]({notebook.name})" in start.read_text(encoding="utf-8") or notebook.stem == start.stem
     for release in (ROOT / "assignments/release").glob("*/*.ipynb"):
-        assert f"]({release.relative_to(ROOT).as_posix()})" in readme.read_text(encoding="utf-8")
+        link = release.relative_to(ROOT).as_posix()
+        assert f"]({link})" in readme.read_text(encoding="utf-8")
+        lessons = [path for path in NOTEBOOKS if f"](../{link})" in path.read_text(encoding="utf-8")]
+        assert start.stem in [path.stem for path in lessons] and len(lessons) > 2, "lesson 00, and those it belongs to"
+
+
+def test_a_lesson_that_trains_says_on_which_device() -> None:
+    trains, says = set(), set()
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        if any("Training(" in cell.source for cell in notebook.cells if cell.cell_type == "code"):
+            trains.add(path.stem)
+        if any("training on cpu" in str(text) for cell in notebook.cells for text in shown_text(cell)):
+            says.add(path.stem)
+    assert says == trains == {"04_load_balancing", "05_mtp", "06_mini_deepseek"}
+
+
+def test_the_bootstrap_cell_is_folded_everywhere() -> None:
+    for path in colab.notebooks():
+        cell = nbformat.read(path, as_version=4).cells[1]
+        assert cell.source == colab.bootstrap() and cell.metadata["jupyter"] == {"source_hidden": True}, path
 
 
 def test_a_good_lesson_keeps_the_rules() -> None:
@@ -160,6 +181,17 @@ def test_nbval_rejects_a_wrong_output_and_only_that(tmp_path: Path) -> None:
     done = nbval("-c", "pyproject.toml", str(tmp_path / "wrong.ipynb"))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 2 passed" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "summary"), [(WORDS, "3 passed"), (WORDS.replace("9", "8"), "1 failed, 2 passed")])
+def test_nbval_compares_the_words_of_a_picture_and_not_its_bytes(words: str, summary: str, tmp_path: Path) -> None:
+    notebook = lesson()
+    notebook.cells[2].source = f"display({drawn(words).data!r}, raw=True)"
+    notebook.cells[2].outputs = [drawn(WORDS)]
+    notebook.cells[2].outputs[0].data["text/html"] = drawn(WORDS).data["text/html"].replace("aGk=", "bG8/+w==")
+    nbformat.write(notebook, tmp_path / "drawn.ipynb")
+    done = nbval("-c", "pyproject.toml", "-p", "conftest", str(tmp_path / "drawn.ipynb"))
+    assert summary in done.stdout, done.stdout + done.stderr
 
 
 SCRIPT = """\

@@ -17,8 +17,8 @@ def show_figure(figure: Figure, alt: str) -> None:
     """Display a matplotlib figure in a notebook, with `alt` for readers who cannot see it.
 
     JupyterLab ignores an alternative text stored next to a PNG (`metadata["image/png"]["alt"]`), and the next run of
-    the cell drops it. So the output is an HTML `<img>` with its own `alt`, which reaches Lab, the saved file and exports,
-    and is written again by every run. The plain-text form of the output is the description.
+    the cell drops it. So the output is an HTML `<img>` with its own `alt`, which reaches Lab, the saved file and
+    exports, and is written again by every run. The plain-text form of the output is the description.
 
     Raises:
         ValueError: `alt` is blank.
