@@ -7,7 +7,7 @@ from pathlib import Path
 from pydoc_data import topics
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 from torch import Tensor
 
 from course_lib.fetch import fetch
@@ -114,7 +114,7 @@ def encode(characters: str) -> Int[Tensor, " t"]:
     return torch.tensor(list(characters.encode("utf-8")), dtype=torch.int64)
 
 
-def decode(tokens: Int[Tensor, " t"]) -> str:
+def decode(tokens: Integer[Tensor, " t"]) -> str:
     """Tokens back to text; a character cut in half shows as a replacement mark."""
     return bytes(tokens.tolist()).decode("utf-8", errors="replace")
 

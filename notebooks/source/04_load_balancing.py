@@ -147,7 +147,8 @@ print(f"batch MaxVio {max_violation(batches).mean():g}, global MaxVio {max_viola
 
 last = history.load[-20:]
 batch_violation, global_violation = max_violation(last).mean(0), max_violation(last.sum(0))
-assert (global_violation <= batch_violation + 1e-9).all() and (global_violation > 0.8 * batch_violation).all()
+assert (global_violation <= batch_violation + 1e-9).all()
+assert (global_violation > 0.8 * batch_violation).all(), whole
 print("our model, last 20 steps: in both layers the global one is more than four fifths of the batch one")
 
 # %% [markdown]
