@@ -1,4 +1,7 @@
+from nbformat.v4 import new_code_cell, new_output
+
 from course_lib.claims import claims, claims_html
+from tests.notebook_rules import stray_dollars
 
 VERDICTS = {
     "right", "about right", "imprecise", "misread", "overstated", "contradicted", "no public source", "unsupported",
@@ -20,3 +23,9 @@ def test_the_table_keeps_verdicts_folded() -> None:
     table = claims_html(claims())
     assert table.count("<details>") == table.count("</details>") == 41
     assert "<script" not in table
+
+
+def test_money_in_claims_is_not_taken_for_a_formula() -> None:
+    table = new_output("display_data", {"text/html": claims_html(claims())})
+    assert "$</span>" in table.data["text/html"]
+    assert list(stray_dollars(new_code_cell(outputs=[table]))) == []
