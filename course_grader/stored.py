@@ -54,7 +54,7 @@ def normalised(notebook: NotebookNode, ids: Iterable[str]) -> NotebookNode:
 def embedded(notebook: NotebookNode) -> NotebookNode:
     """The notebook itself, with the current drawings of notebooks/pictures in its text, so that it needs no other file.
 
-    In Markdown, `<img alt="..." data-picture="NAME" src="">` stands for NAME.svg.
+    `<img alt="..." data-picture="NAME" src="">` in Markdown shows NAME.svg.
     """
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

@@ -98,7 +98,7 @@ def words_of(tag: str) -> str:
 
 
 def stray_dollars(cell: NotebookNode) -> Iterator[str]:
-    r"""Blocks of text in which a dollar sign that is no formula's could be taken for the start or end of one.
+    r"""Blocks of text in which a dollar sign outside of formulas could be taken for the start or end of one.
 
     JupyterLab drops the backslash of `\$` before MathJax looks for pairs, so `\$2 are \$5` turns into a formula.
     MathJax pairs any two signs of a block. One alone is harmless, unless a formula is next to it.
