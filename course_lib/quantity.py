@@ -47,6 +47,12 @@ class Estimate:
         return f" {self.unit}" if self.unit else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 user", "2,048 users", "3 passes"."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def table(title: str, rows: Mapping[str, Estimate], note: str = "") -> str:
     """Estimates as an HTML table; intervals, warnings and sources that they share are said once, below it."""
     body = "".join(_row(name, each) for name, each in rows.items())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -205,27 +206,60 @@ def dress(page: Page, theme: str, width: int) -> None:
 # What one would not show a class, in words. Marks without a letter or digit may have any colour.
 FAULTS = r"""widget => {
     const faults = [], short = (element) => element.textContent.trim().slice(0, 60);
-    for (const each of widget.querySelectorAll('.jupyter-widgets, button, .widget-label, .widget-readout'))
-        if (each.scrollWidth > each.clientWidth + 1) faults.push(`cut off: ${short(each)}`);
+    const seen = (element) => element.getClientRects().length > 0 && !element.closest('style');
+    const boxes = '.jupyter-widgets, button, label, output, .widget-label, .widget-readout, .course-slider > *';
+    for (const each of widget.querySelectorAll(boxes))
+        if (seen(each) && each.scrollWidth > each.clientWidth + 1 && each.clientWidth)
+            faults.push(`cut off: ${short(each)}`);
+    for (const each of widget.querySelectorAll('*')) {
+        const { overflowX, overflowY } = getComputedStyle(each), scrolls = (flow) => ['auto', 'scroll'].includes(flow);
+        if (!seen(each) || each.tagName === 'TEXTAREA') continue;
+        if ((scrolls(overflowX) && each.scrollWidth > each.clientWidth + 1) ||
+            (scrolls(overflowY) && each.scrollHeight > each.clientHeight + 1)) faults.push(`scrolls: ${short(each)}`);
+    }
     for (const each of widget.querySelectorAll('select, input[type=radio]'))
         faults.push(`JupyterLab takes its arrow keys: ${short(each.parentElement)}`);
-    const channels = (colour) => colour.match(/[\d.]+/g).slice(0, 3).map((c) => c / 255);
-    const luminance = (colour) => channels(colour)
+
+    const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
+    const over = (ink, alpha, paper) => paper.map((channel, i) => alpha * ink[i] + (1 - alpha) * channel);
+    function paper(element) {
+        if (!element) return [255, 255, 255];
+        const [red, green, blue, alpha = 1] = numbers(getComputedStyle(element).backgroundColor);
+        return alpha === 1 ? [red, green, blue] : over([red, green, blue], alpha, paper(element.parentElement));
+    }
+    function opacity(element) {
+        return element === widget ? 1 : getComputedStyle(element).opacity * opacity(element.parentElement);
+    }
+    const luminance = (colour) => colour.map((c) => c / 255)
         .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
         .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-    let paper = widget;
-    while (getComputedStyle(paper).backgroundColor === 'rgba(0, 0, 0, 0)') paper = paper.parentElement;
-    const ground = luminance(getComputedStyle(paper).backgroundColor);
+    function contrast(element, colour) {
+        const ground = paper(element), [red, green, blue, alpha = 1] = numbers(colour);
+        const [a, b] = [luminance(over([red, green, blue], alpha * opacity(element), ground)), luminance(ground)];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    }
+
+    const nodes = document.createTreeWalker(widget, NodeFilter.SHOW_TEXT);
+    while (nodes.nextNode()) {
+        const each = nodes.currentNode.parentElement, style = getComputedStyle(each);
+        if (!seen(each) || !/\w/.test(nodes.currentNode.data) || each.closest('textarea')) continue;
+        const drawn = each instanceof SVGElement, frame = (drawn ? each.closest('svg[viewBox]') : widget);
+        const size = parseFloat(style.fontSize) * (drawn ? each.getScreenCTM().a : 1);
+        if (size < 11) faults.push(`${size.toFixed(1)} px: ${short(each)}`);
+        if (!each.closest('button, :disabled') && contrast(each, drawn ? style.fill : style.color) < 4.5)
+            faults.push(`faint: ${short(each)}`);
+        const box = each.getBoundingClientRect(), room = frame.getBoundingClientRect();
+        if (box.left < room.left - 1 || box.right > room.right + 1) faults.push(`clipped: ${short(each)}`);
+        if (drawn && (box.top < room.top - 1 || box.bottom > room.bottom + 1)) faults.push(`clipped: ${short(each)}`);
+    }
     for (const picture of widget.querySelectorAll('svg[viewBox]')) {
-        const frame = picture.getBoundingClientRect();
-        for (const each of picture.querySelectorAll('text, tspan')) {
-            if (!/\w/.test(each.textContent)) continue;
-            const style = getComputedStyle(each), box = each.getBoundingClientRect();
-            const size = parseFloat(style.fontSize) * each.getScreenCTM().a;
-            const ink = luminance(style.fill), light = Math.max(ink, ground), dark = Math.min(ink, ground);
-            if (size < 10) faults.push(`${size.toFixed(1)} px: ${short(each)}`);
-            if ((light + 0.05) / (dark + 0.05) < 4.5) faults.push(`faint: ${short(each)}`);
-            if (box.left < frame.left - 1 || box.right > frame.right + 1) faults.push(`clipped: ${short(each)}`);
+        const words = [...picture.querySelectorAll('text')].filter((each) => seen(each) && /\w/.test(each.textContent));
+        const places = words.map((each) => each.getBoundingClientRect()), near = 3; // px: boxes are higher than letters
+        for (let i = 0; i < words.length; i++) for (let j = 0; j < i; j++) {
+            const [a, b] = [places[i], places[j]];
+            if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0 &&
+                Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > near)
+                faults.push(`on top of each other: ${short(words[j])}, ${short(words[i])}`);
         }
     }
     return faults;
@@ -235,6 +269,18 @@ FAULTS = r"""widget => {
 def faults(widget: Locator) -> list[str]:
     """What cannot be read or reached on the page as it is dressed: words cut off, tiny or faint, keys that are lost."""
     return widget.evaluate(FAULTS)
+
+
+def nameless(widget: Locator) -> list[str]:
+    """Controls of which a screen reader could say no more than their role."""
+    roles = "slider|button|checkbox|spinbutton|textbox|progressbar|combobox|listbox|radio"
+    return re.findall(rf'^\s*- (?:{roles})\b(?! ").*$', widget.aria_snapshot(), re.MULTILINE)
+
+
+def sliders(widget: Locator) -> dict[str, str]:
+    """What a screen reader says of each slider: its name, and its value in words."""
+    said = "all => all.map(each => [each.getAttribute('aria-label'), each.getAttribute('aria-valuetext')])"
+    return dict(widget.locator("[role=slider], input[type=range]").evaluate_all(said))
 
 
 def screenshot(page: Page | Locator, name: str) -> None:

@@ -1,21 +1,24 @@
 """The balance lab without a browser: run a few steps, stop halfway, go on; read the picture."""
 
-import re
 import signal
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
+from threading import Event, main_thread
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 
 from course_lib import routing
-from course_lib.figures.balance import BODY, CLASSES, PANEL, BalancePicture, balance_figure, balance_svg
+from course_lib.figures.balance import CLASSES, LOADS, BalancePicture, balance_figure, balance_html
 from course_lib.training import History, Recipe
 from course_lib.widgets import balance
 from course_lib.widgets.balance import BalanceLab
+from tests import drawn
 
 SMALL: dict[str, Any] = {"steps": 6, "experts": 8}
 
@@ -54,7 +57,8 @@ class Interrupting:
 def test_an_interrupt_keeps_the_history_and_running_again_goes_on_to_the_bit() -> None:
     lab = BalanceLab(**SMALL, route=Interrupting(at=5))  # two layers a step: in the third step
     lab.run()
-    assert len(lab.history.steps) == 3 and lab.progress.value == 3
+    assert len(lab.history.steps) == 3 and "step 3 of 6: loss" in lab.progress.value
+    assert lab.button.description == "Continue" and not lab.button.disabled
     assert "Stopped after 3 of 6 steps" in lab.status.value and "After 3 of 6 steps" in lab.picture.value
     lab.run()
     stopped = lab.history
@@ -87,7 +91,7 @@ def test_a_finished_training_stays_and_a_changed_control_starts_anew() -> None:
     lab.run()
     assert lab.history is first and "Complete, 6 steps" in lab.status.value
     lab.controls["balance"].value = "nothing"
-    assert "the next <code>.run()</code> begins a new training" in lab.status.value
+    assert "Changed after 6 steps: <i>Train</i> begins a new training." in lab.status.value
     assert "After 6 of 6 steps" in lab.picture.value
     lab.run()
     assert lab.history is not first and len(lab.history.steps) == 6
@@ -100,7 +104,7 @@ def test_controls_reach_the_training() -> None:
     lab.controls["balance"].value, lab.controls["alpha"].value, lab.controls["speed"].value = "both", 0.1, 0.001
     for name, value in {"experts": 32, "top_k": 3, "n_group": 4, "topk_group": 2, "steps": 2}.items():
         lab.controls[name].value = value
-    assert "No step of 2 trained yet" in lab.picture.value and lab.progress.max == 2
+    assert "None of 2 steps trained yet" in lab.picture.value and "step 0 of 2" in lab.progress.value
     lab.run()
     assert lab.training is not None
     recipe, config = lab.training.recipe, lab.training.model.config
@@ -139,7 +143,14 @@ def test_what_cannot_be_is_said_and_mended(settings: dict[str, Any], message: st
     for name, value in {"experts": 8, "top_k": 2, "n_group": 1, "topk_group": 1, "text": "stories"}.items():
         lab.controls[name].value = value
     lab.run()
-    assert len(lab.history.steps) == 1 and "Complete" in lab.status.value
+    assert len(lab.history.steps) == 1 and "Complete, 1 step." in lab.status.value
+    if "text" not in settings:
+        for name, value in settings.items():
+            lab.controls[name].value = value
+        lab.button.click()
+        assert "Not started" in lab.status.value and "still shows the training before" in lab.status.value
+        assert 'value="0"' in lab.progress.value and "not started" in lab.progress.value, "not a full bar"
+        assert "After 1 of 1 step:" in drawn.label(lab.picture.value) and not lab.thread.is_alive()
 
 
 def test_functions_of_a_student_drive_it() -> None:
@@ -169,14 +180,144 @@ def test_functions_of_a_student_drive_it() -> None:
     assert not torch.equal(lab.history.load[1], right.load[1])
 
 
+def broken(bias: Any, load: Any, speed: float) -> Any:
+    return bias + no_such_name  # type: ignore  # noqa: F821
+
+
 def test_an_error_in_a_students_function_reaches_the_cell() -> None:
-    lab = BalanceLab(**SMALL, update_bias=lambda bias, load, speed: bias + no_such_name)  # type: ignore  # noqa: F821
+    lab = BalanceLab(**SMALL, update_bias=broken)
     with pytest.raises(NameError):
         lab.run()
     assert "An error stopped the training in step 1" in lab.status.value
+    assert lab.button.description == "Train" and not lab.button.disabled
     lab.update_bias = None
     lab.run()
     assert len(lab.history.steps) == 6
+
+
+# The button
+
+
+class Waiting:
+    """The course's router, which waits on its `at`-th call until it is let go."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls, self.reached, self.released = at, 0, Event(), Event()
+
+    def __call__(self, *given: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.at:
+            self.reached.set()
+            assert self.released.wait(60)
+        return course_route(*given)
+
+
+def pressed(lab: BalanceLab) -> None:
+    lab.button.click()
+    lab.thread.join(60)
+    assert not lab.thread.is_alive()
+
+
+def test_the_button_trains_beside_the_kernel_stops_and_goes_on_to_the_bit() -> None:
+    waiting = Waiting(at=5)  # two layers a step: in the third step
+    lab = BalanceLab(**SMALL, route=waiting)
+    assert lab.button.description == "Train" and "press <i>Train</i>. It trains on the CPU." in lab.status.value
+    lab.button.click()
+    assert waiting.reached.wait(60) and lab.thread is not main_thread() and lab.thread.is_alive()
+    assert lab.button.description == "Stop" and not lab.button.disabled
+    assert "Training on the CPU. Press <i>Stop</i> to stop." in lab.status.value
+    assert "step 2 of 6" in lab.progress.value and "s left" in lab.progress.value
+    lab.controls["speed"].value = 0.1  # not read now
+    assert "Training on the CPU" in lab.status.value
+    lab.controls["speed"].value = 0.01
+    lab.button.click()
+    assert "Stopping after the step under way" in lab.status.value
+    waiting.released.set()
+    lab.thread.join(60)
+    assert "Stopped after 3 of 6 steps. Press <i>Continue</i> to go on, to the bit" in lab.status.value
+    assert lab.button.description == "Continue" and len(lab.history.steps) == 3
+    assert "step 3 of 6" in lab.progress.value and "left" not in lab.progress.value
+    assert drawn.label(lab.picture.value).startswith("After 3 of 6 steps")
+    pressed(lab)
+    stopped = lab.history
+    assert len(stopped.steps) == 6 and "Complete, 6 steps" in lab.status.value and lab.button.description == "Train"
+    lab.button.click()
+    assert lab.history is stopped and "Complete, 6 steps" in lab.status.value
+    lab.start_over.click()
+    assert "press <i>Train</i>" in lab.status.value and "nothing trained yet" in lab.picture.value
+    pressed(lab)
+    assert lab.history is not stopped and same(lab.history, stopped)
+
+
+def test_a_training_that_is_forgotten_while_it_runs_does_not_touch_the_next() -> None:
+    waiting = Waiting(at=3)
+    lab = BalanceLab(**SMALL, route=waiting)
+    lab.button.click()
+    assert waiting.reached.wait(60)
+    left = lab.thread
+    lab.start_over.click()
+    assert lab.button.description == "Train" and "step 0 of 6" in lab.progress.value
+    lab.run()
+    after, shown = lab.history, (lab.picture.value, lab.status.value, lab.progress.value, lab.button.description)
+    assert len(after.steps) == 6 and left.is_alive()
+    waiting.released.set()
+    left.join(60)
+    assert not left.is_alive() and len(after.steps) == 6
+    assert (lab.picture.value, lab.status.value, lab.progress.value, lab.button.description) == shown
+
+
+def test_a_cell_goes_on_with_what_the_button_began() -> None:
+    waiting = Waiting(at=3)
+    lab = BalanceLab(**SMALL, route=waiting)
+    lab.button.click()
+    assert waiting.reached.wait(60)
+    waiting.released.set()
+    history = lab.history
+    lab.run()
+    assert lab.history is history and len(history.steps) == 6 and not lab.thread.is_alive()
+    assert "Complete" in lab.status.value and lab.button.description == "Train"
+
+
+def test_a_cell_that_trains_cannot_hear_the_button() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def route(*given: Any) -> Any:
+        seen.append((lab.button.description, lab.button.disabled))
+        return course_route(*given)
+
+    lab = BalanceLab(**SMALL, route=route)
+    lab.run()
+    assert set(seen) == {("Stop", True)} and not lab.button.disabled
+
+
+def test_an_error_in_the_background_is_told_with_its_line() -> None:
+    lab = BalanceLab(**SMALL, update_bias=broken)
+    pressed(lab)
+    assert "An error stopped the training in step 1." in lab.status.value
+    assert "NameError: name &#x27;no_such_name&#x27; is not defined (in broken, line" in lab.status.value
+    assert lab.button.description == "Train" and lab.history.steps == []
+    lab.update_bias = None
+    pressed(lab)
+    assert len(lab.history.steps) == 6
+
+
+def test_it_trains_where_it_says() -> None:
+    with pytest.raises(ValueError, match="tpu"):
+        BalanceLab(device="tpu")
+    seen: list[str] = []
+
+    def route(scores: Any, bias: Any, *rest: Any) -> Any:
+        seen.append(f"{scores.device} {bias.device}")
+        return course_route(scores, bias, *rest)
+
+    lab, plain = BalanceLab(**SMALL, route=route), BalanceLab(**SMALL)
+    plain.run()
+    try:
+        torch.set_default_device("meta")  # nothing can be computed there
+        lab.run()
+    finally:
+        torch.set_default_device(None)
+    assert set(seen) == {"cpu cpu"} and same(lab.history, plain.history)
 
 
 # figures: 12 steps of 2 experts chosen among 4; layer 2 even, layer 3 all to the first two
@@ -187,29 +328,55 @@ PICTURE = BalancePicture(
 )  # fmt: skip
 
 
-def area(picture: BalancePicture, colour: str) -> float:
-    """All that one class covers [px²]."""
-    svg = ElementTree.fromstring(balance_svg(picture))
-    paths = [path.attrib["d"] for path in svg.iter("path") if path.get("fill") == colour]
-    corners = re.findall(r"M([\d.]+) [\d.]+H([\d.]+)v([\d.]+)H", "".join(paths))
-    return sum((float(right) - float(left)) * float(height) for left, right, height in corners)
+def heat_maps(picture: BalancePicture) -> list[tuple[float, np.ndarray[Any, Any]]]:
+    """Of each layer: how much of the panel is covered, and the colour of every pixel."""
+    found = []
+    for frame in drawn.shown(balance_html(picture)).iter("svg"):
+        if (image := frame.find("image")) is not None:
+            data = BytesIO(b64decode(image.attrib["href"].removeprefix("data:image/png;base64,")))
+            pixels = (255 * imread(data, format="png")[..., :3]).round().astype(int)
+            colours = np.array([[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in row] for row in pixels])
+            assert frame.attrib["viewBox"] == f"0 0 {len(picture.loss)} 1"
+            assert int(image.attrib["width"]) == picture.bin * colours.shape[1] >= len(picture.loss)
+            found.append((float(frame.attrib["width"]), colours))
+    return found
 
 
-def test_colours_cover_what_the_load_was() -> None:
-    none, fair, twice = (area(PICTURE, colour) for colour in ("#08306b", "#eeeeee", "#f16913"))
-    assert fair == pytest.approx(2 * none, rel=0.01) == pytest.approx(2 * twice, rel=0.01)
-    assert fair == pytest.approx(PANEL / 2 * (BODY / 2 - 26), rel=0.01), "half of the steps, all experts of one layer"
-    assert sum(area(PICTURE, colour) for colour in CLASSES) == pytest.approx(2 * fair, rel=0.01)
+def test_colours_say_what_the_load_was() -> None:
+    (across, even), (_, worst) = heat_maps(PICTURE)
+    assert even.shape == worst.shape == (4, 12), "a row per expert, a column per step"
+    assert set(even.flat) == {"#eeeeee"} and set(worst[:2].flat) == {"#f16913"} and set(worst[2:].flat) == {"#08306b"}
+    assert across == pytest.approx((470 - LOADS - 2) / 2), "half of the steps are done"
+
+
+@pytest.mark.parametrize(
+    ("share", "colour"), [(0.1, 0), (0.2, 1), (0.3, 2), (0.6, 3), (1, 4), (1.5, 5), (3, 6), (5, 7)]
+)
+def test_each_class_of_load_has_its_colour(share: float, colour: int) -> None:
+    load = [[[int(60 * share), *[60] * 59, int(60 * (2 - share)) if share < 2 else 60]]]
+    mean = np.mean(load)
+    picture = BalancePicture(
+        layers=["layer 2"],
+        experts=61,
+        top_k=1,
+        steps=1,
+        load=load,
+        loss=[1.0],
+        max_violation=[[0.0]],
+        bias=[[[0.0] * 61]],
+    )
+    assert load[0][0][0] / mean == pytest.approx(share, rel=0.1)
+    ((_, pixels),) = heat_maps(picture)
+    assert pixels[0, 0] == list(CLASSES)[colour]
 
 
 def test_the_picture_in_words() -> None:
-    first, second = ElementTree.fromstring(balance_svg(PICTURE))
-    label = first.attrib["aria-label"]
-    assert second.get("aria-hidden") == "true", "the first one speaks for both"
+    label = drawn.label(balance_html(PICTURE))
     assert label.startswith("After 12 of 24 steps: loss 2.00. layer 2: MaxVio 0.00, the busiest expert has 1.00")
     assert "layer 3: MaxVio 1.00, the busiest expert has 2.00 and the idlest 0.00 of a fair share" in label
-    assert "worst: 1, one expert has every token" in balance_svg(PICTURE)
-    assert "floor of the text: 0.50" in balance_svg(PICTURE)
+    words = drawn.words(balance_html(PICTURE))
+    assert "worst possible: 1" in words and "floor of the text: 0.50" in words
+    assert [name for name in words if "▬" in name] == ["MaxVio▬layer 2: 0.00▬layer 3: 1.00"]
 
 
 def test_many_steps_are_averaged_into_few_columns() -> None:
@@ -223,7 +390,7 @@ def test_many_steps_are_averaged_into_few_columns() -> None:
     first = np.asarray(load)[:7, 0].sum(0)
     np.testing.assert_allclose(long.shares[0, 0], first / first.mean())
     assert long.edges(58)[-1] == 400
-    assert len(balance_svg(long)) < 400_000
+    assert len(balance_html(long)) < 250_000
 
 
 def test_the_static_picture_shows_the_same() -> None:
@@ -237,5 +404,5 @@ def test_the_static_picture_shows_the_same() -> None:
     lines = [np.asarray(line.get_ydata())[0] for line in axes["MaxVio"].lines[:2]]
     assert lines == [0, 1]
     empty = BalancePicture(layers=["layer 2"], experts=4, top_k=2, steps=5)
-    assert len(balance_figure(empty).axes) == 4 and "nothing trained yet" in balance_svg(empty)
+    assert len(balance_figure(empty).axes) == 4 and "nothing trained yet" in balance_html(empty)
     assert "run this cell" in repr(BalanceLab())

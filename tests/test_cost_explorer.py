@@ -2,34 +2,34 @@
 
 import itertools
 from typing import Any, cast
-from xml.etree import ElementTree
 
 import pytest
 from matplotlib.text import Annotation
 
 from course_lib.cost import Swing, between
 from course_lib.cost_data import RUNS, V3
-from course_lib.figures.cost import LEFT, RIGHT, CostPicture, cost_figure, cost_svg, tornado_figure
+from course_lib.figures.cost import EDGE, CostPicture, cost_figure, cost_html, tornado_figure
+from course_lib.figures.svg import WIDTHS
 from course_lib.widgets.cost import CostExplorer
-
-
-def svg(explorer: CostExplorer) -> ElementTree.Element:
-    return ElementTree.fromstring(explorer.picture.value)
+from tests import drawn
 
 
 def bars(explorer: CostExplorer) -> list[tuple[float, float]]:
     """Start and width [px] of rent, energy, and each assumption, top to bottom."""
-    return [(float(bar.attrib["x"]), float(bar.attrib["width"])) for bar in svg(explorer).iter("rect")]
+    return [
+        (float(bar.attrib["x"]), float(bar.attrib["width"])) for bar in drawn.shown(explorer.picture.value).iter("rect")
+    ]
 
 
 def label(explorer: CostExplorer) -> str:
-    return svg(explorer).attrib["aria-label"]
+    return drawn.label(explorer.picture.value)
 
 
 def test_the_first_state_is_the_published_run() -> None:
     said = label(CostExplorer())
     for words in (
-        "DeepSeek-V3, 2.664M h of pre-training at 39.1% of the BF16 peak, 2.788M h in all, $2.00 an hour: rent $5.58M",
+        "DeepSeek-V3, 2.664M h of pre-training at 39.1% of the BF16 peak, 2.788M h in all, $2.00 per GPU hour",
+        "hour: rent $5.58M",
         "energy 2.97 GWh (2.25 to 3.81)",
         "GPU rating x hours: 1.95 GWh",
         "CO2: 169 t on the French grid; 1,273 t on the average US grid",
@@ -107,14 +107,28 @@ def test_the_widest_assumption_comes_first_and_stands_around_the_value() -> None
     assert all(start < left + energy < start + width for start, width in alone)
 
 
-def test_bars_beyond_the_axis_stop_there_and_say_so() -> None:
+def test_no_bar_is_cut_off() -> None:
     explorer = CostExplorer()
-    assert explorer.picture.value.count("» ") == 0
-    explorer.price.value = 10.0
-    assert bars(explorer)[0] == (LEFT, RIGHT - LEFT) and explorer.picture.value.count("» ") == 1
-    explorer.hours.value = explorer.hours.max
-    assert all(start + width <= RIGHT + 0.1 for start, width in bars(explorer))
-    assert explorer.picture.value.count("» ") > 2
+    _, rent = bars(explorer)[0]
+    explorer.price.value = 4.5
+    assert bars(explorer)[0][1] == pytest.approx(2.25 * rent, abs=0.2), "while it fits the axis stays"
+    for control in (explorer.price, explorer.hours):
+        control.value = control.max
+    for ends in (explorer.watts, explorer.host, explorer.pue):
+        ends.value = (ends.min, ends.max)
+    right = WIDTHS[-1] - EDGE
+    assert all(start > 0 and start + width <= right + 0.1 for start, width in bars(explorer))
+    shown = explorer.shown
+    per_dollar, per_mwh = bars(explorer)[0][1] / shown.rent.value, bars(explorer)[1][1] / shown.energy.value
+    assert right - EDGE == pytest.approx(per_dollar * 1e8, abs=0.3)  # $80M on an axis of $100M
+    for (start, width), swing in zip(bars(explorer)[2:], shown.swings, strict=True):
+        assert (start - EDGE, width) == pytest.approx((per_mwh * swing.low, per_mwh * swing.width), abs=0.2)
+    paths = {each.get("class"): each.get("d", "") for each in drawn.shown(explorer.picture.value).iter("path")}
+    low, high = (float(end.split(" ")[0]) for end in paths["whisker"].split("M")[2:])
+    assert (low, high) == pytest.approx(
+        [EDGE + per_mwh * end for end in (shown.energy.low, shown.energy.high)], abs=0.2
+    )
+    assert float(paths["rule"][1:].split(" ")[0]) == pytest.approx(EDGE + per_mwh * shown.rule, abs=0.2)
 
 
 def test_the_static_picture_shows_the_same() -> None:
@@ -135,8 +149,8 @@ def test_names_are_escaped() -> None:
         "title": "a <b> & c", "rent": V3.hours, "energy": between(1e3, 3e3), "swings": [Swing("<x>", 1, 2)],
         "rent_limit": 1e7, "energy_limit": 1e4, "rule": 5e2, "carbon": {"<y>": V3.hours},
     }  # fmt: skip
-    page = cost_svg(CostPicture(**changes))
-    assert "&lt;x&gt;" in page and ElementTree.fromstring(page) is not None
+    page = cost_html(CostPicture(**changes))
+    assert "&lt;x&gt;" in page and "a <b> & c" in drawn.label(page)
 
 
 def test_the_tornado() -> None:

@@ -61,7 +61,7 @@ def test_counts_and_colours_are_those_of_the_generation(depths: int) -> None:
     assert f"all stood: {kinds['free']}. " in told and "prompt: 2. " in told
     expected = tokens_per_step(right.acceptance, depths)
     for words in (
-        f"{NEW} tokens (bytes) in {right.passes} passes: {right.tokens_per_pass:.2f} a pass",
+        f"{NEW} tokens (bytes) in {right.passes} passes: {right.tokens_per_pass:.2f} per pass",
         f"of {right.offered} judged drafts {right.accepted} stood: {right.acceptance:.0%}",
         f"{1 + right.accepted / (right.passes - 1):.2f}, expected at this acceptance {expected:.2f}",
     ):
@@ -118,10 +118,10 @@ def test_a_text_that_differs_is_told_with_the_gap_of_the_logits(monkeypatch: pyt
 
 def test_what_no_right_verify_does_is_told() -> None:
     each = explorer(verify=lambda draft, logits: draft[:1])
-    assert f"verify refused {NEW - 1} drafts and put the same tokens in their place." in said(each)
+    assert f"verify rejected {NEW - 1} drafts and returned the same tokens." in said(each)
     each.verify = lambda draft, logits: torch.cat([draft[:1] ^ 1, draft])
     each.write()
-    assert re.search(r"verify kept \d+ drafts and gave back other tokens for them\.", said(each))
+    assert re.search(r"verify kept \d+ drafts but returned other tokens in their place\.", said(each))
     assert any("draft stood; the draft was" in note for *_, note in spans(each.picture.value))
 
 

@@ -70,11 +70,11 @@ def test_the_last_pass_is_outlined_and_told(passes: int, words: str, end: str) -
 
 
 def test_numbers_by_hand() -> None:
-    assert upto(1).numbers == ["1 tokens (bytes) in 1 pass: 1.00 a pass"]
+    assert upto(1).numbers == ["1 token (bytes) in 1 pass: 1.00 per pass"]
     assert BY_HAND.numbers == [
-        "8 tokens (bytes) in 5 passes: 1.60 a pass",
+        "8 tokens (bytes) in 5 passes: 1.60 per pass",
         "of 7 judged drafts 4 stood: 57%",
-        "tokens of a pass with drafts: 2.00, expected at this acceptance 2.25",
+        "tokens per pass with drafts: 2.00, expected at this acceptance 2.25",
     ]
     assert BY_HAND.counts == {"prompt": 11, "plain": 1, "accepted": 4, "replaced": 2, "free": 1}
     assert DraftedText(prompt="").last_pass == "Nothing written yet"

@@ -16,6 +16,7 @@ from course_lib.scaling_data import Table
 from course_lib.widgets import game_rules
 from course_lib.widgets.game import BuyAndBet
 from course_lib.widgets.game_rules import BEST, LAW, LAW_OF_ALL, LINE, Game, best_run, parametric, straight_line
+from tests import drawn
 
 BUDGETS, TARGET = (1e12, 3e12, 1e13), 1e14
 E, A, B, ALPHA, BETA = 0.5, 10.0, 60.0, 0.33, 0.37
@@ -50,17 +51,12 @@ def no_game_is_under_way() -> Iterator[None]:
     game_rules._GAMES.clear()
 
 
-def svg(each: BuyAndBet) -> ElementTree.Element:
-    return ElementTree.fromstring(each.picture.value)
-
-
 def label(each: BuyAndBet) -> str:
-    (picture,) = [element for element in svg(each).iter("svg") if element.get("role") == "img"]
-    return picture.attrib["aria-label"]
+    return drawn.label(each.picture.value)
 
 
 def marks(each: BuyAndBet, name: str) -> int:
-    return sum(element.get("class") == name for element in svg(each).iter())
+    return sum(element.get("class") == name for element in drawn.shown(each.picture.value).iter())
 
 
 def said(each: BuyAndBet) -> str:

@@ -1,6 +1,7 @@
 """The routing explorer without a browser: set a control as a hand would, read the picture."""
 
 import re
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,9 +10,11 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from course_lib.figures.routing import BIASED, BOTTOM, CHOSEN, CLOSED, OPEN, SMALL, routing_figure
+from course_lib.figures.routing import BIASED, BOLD, CHOSEN, CLOSED, OPEN, routing_figure
+from course_lib.figures.svg import WIDTHS
 from course_lib.routing import affinities, choose_experts, gate_weights
 from course_lib.widgets.routing import RoutingExplorer
+from tests import drawn
 
 TOKENS = ["a", " ", "<", "b", "c"]
 EXPERTS = 16
@@ -24,16 +27,21 @@ def explorer() -> RoutingExplorer:
     return RoutingExplorer(TOKENS, hidden, centroids)
 
 
-def svg(explorer: RoutingExplorer) -> ElementTree.Element:
-    return ElementTree.fromstring(explorer.picture.value)
+def svg(explorer: RoutingExplorer, width: int = WIDTHS[-1]) -> ElementTree.Element:
+    """The picture on a page so wide, without its legend."""
+    picture = drawn.shown(explorer.picture.value, width)
+    for parent in picture.iter():
+        for legend in parent.findall("g"):
+            parent.remove(legend)
+    return picture
 
 
 def label(explorer: RoutingExplorer) -> str:
-    return svg(explorer).attrib["aria-label"]
+    return drawn.label(explorer.picture.value)
 
 
-def bars(explorer: RoutingExplorer, kind: str = "affinity") -> list[dict[str, str]]:
-    return [rect.attrib for rect in svg(explorer).iter("rect") if rect.get("class") == kind]
+def bars(explorer: RoutingExplorer, kind: str = "affinity", width: int = WIDTHS[-1]) -> list[dict[str, str]]:
+    return [rect.attrib for rect in svg(explorer, width).iter("rect") if rect.get("class") == kind]
 
 
 def heights(explorer: RoutingExplorer, kind: str = "affinity") -> list[float]:
@@ -64,11 +72,11 @@ def test_bars_are_as_high_as_the_affinities(explorer: RoutingExplorer) -> None:
         scores = affinities(explorer.hidden, explorer.centroids, "sigmoid")[position]
         high = torch.tensor(heights(explorer))
         torch.testing.assert_close(high / high.max(), scores / scores.max(), rtol=1e-3, atol=1e-3)
-        assert [f"{score:.2f}" for score in scores.tolist()] == decimals(explorer, SMALL)
+        assert [f"{score:.2f}" for score in scores.tolist()] == decimals(explorer, "")
 
 
 def decimals(explorer: RoutingExplorer, style: str) -> list[str]:
-    """Gates are bold, above the bars; affinities are small, below them."""
+    """Gates are bold, above the bars; affinities are plain, below them."""
     texts = [text.text or "" for text in svg(explorer).iter("text") if text.get("style") == style]
     return [text for text in texts if re.fullmatch(r"\d\.\d\d", text)]
 
@@ -87,9 +95,7 @@ def test_chosen_experts_and_gates_are_those_of_the_router(
     right = routed_by_hand(explorer, token, top_k, n_group=n_group, topk_group=topk_group)
     assert gates(explorer) == right
     assert coloured(explorer, CHOSEN) == set(right)
-    assert decimals(explorer, "font-weight:bold") == [
-        f"{gate:.2f}" for _, gate in sorted(explorer.routed.gates.items())
-    ]
+    assert decimals(explorer, BOLD) == [f"{gate:.2f}" for _, gate in sorted(explorer.routed.gates.items())]
     size = EXPERTS // n_group
     visited = {expert // size for expert in right}
     assert len(visited) <= topk_group and explorer.routed.visited == sorted(visited)
@@ -131,7 +137,7 @@ def test_experts_that_lose_their_place_to_a_closed_group_are_named(explorer: Rou
         explorer.token.value = position
         lost = set(routed_by_hand(explorer, position, 4)) & coloured(explorer, CLOSED)
         assert explorer.routed.shut_out == lost
-        assert explorer.picture.value.count(">shut<") == explorer.picture.value.count(">out<") == len(lost)
+        assert drawn.words(explorer.picture.value).count("shut") == len(lost)
     explorer.topk_group.value = 4
     assert not coloured(explorer, CLOSED) and ">shut<" not in explorer.picture.value
 
@@ -173,7 +179,7 @@ def test_tokens_are_shown_as_they_are(explorer: RoutingExplorer) -> None:
     assert label(explorer).startswith("Token 1, space: ") and "a<tspan" in explorer.picture.value
     explorer.token.value = 2
     assert label(explorer).startswith("Token 2, <: ")
-    assert "".join(svg(explorer).itertext()).startswith("a␣<bctoken 2 of 5")
+    assert drawn.words(explorer.picture.value)[:2] == ["a␣<bc", "token 2, counted from 0 to 4"]
 
 
 def test_a_negative_biased_score_hangs_below_the_line(explorer: RoutingExplorer) -> None:
@@ -185,7 +191,43 @@ def test_a_negative_biased_score_hangs_below_the_line(explorer: RoutingExplorer)
     line = float(bars(explorer)[lowest]["y"]) + float(bars(explorer)[lowest]["height"])
     assert scores[lowest] < 0.3
     assert float(outline["y"]) == pytest.approx(line, abs=0.1)
-    assert float(outline["y"]) + float(outline["height"]) <= BOTTOM + 1
+    (frame, *_) = [rect for rect in svg(explorer).iter("rect") if rect.get("rx")]
+    assert (
+        float(outline["y"]) + float(outline["height"]) < float(frame.attrib["y"]) + float(frame.attrib["height"]) - 36
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("experts", "n_group"), [(16, 4), (16, 1), (16, 8), (24, 3), (24, 2), (10, 5), (3, 1), (64, 16)]
+)
+def test_every_expert_is_drawn_once_and_has_room(width: int, experts: int, n_group: int) -> None:
+    """Beside and below each other, in the frame of its group, with room for its number below the bar."""
+    some = torch.Generator().manual_seed(1)
+    explorer = RoutingExplorer("abc", torch.randn(3, 8, generator=some), torch.randn(experts, 8, generator=some))
+    explorer.top_k.value, explorer.topk_group.value, explorer.n_group.value = 2, 1, n_group
+    picture = svg(explorer, width)
+    numbers = [
+        (float(each.attrib["x"]), float(each.attrib["y"]), int(each.text or ""))
+        for each in picture.iter("text")
+        if each.get("style") == BOLD and (each.text or "").isdigit()
+    ]
+    assert [number for *_, number in numbers] == list(range(experts))
+    frames = [
+        tuple(float(rect.attrib[name]) for name in ("x", "y", "width", "height"))
+        for rect in picture.iter("rect")
+        if rect.get("rx")
+    ]
+    size, (_, _, across, high) = experts // n_group, map(float, next(picture.iter("svg")).attrib["viewBox"].split())
+    inside = [
+        {number // size for x, y, number in numbers if left < x < left + wide and top < y < top + tall}
+        for left, top, wide, tall in frames
+    ]
+    assert all(len(groups) == 1 for groups in inside) and set.union(*inside) == set(range(n_group))
+    assert all(left > 0 and left + wide <= across and top + tall <= high for left, top, wide, tall in frames)
+    rows = {y: sorted(x for x, other, _ in numbers if other == y) for _, y, _ in numbers}
+    gaps = [right - left for row in rows.values() for left, right in pairwise(row)]
+    assert min(gaps) >= 32
 
 
 def test_few_experts_that_do_not_split_into_four(explorer: RoutingExplorer) -> None:

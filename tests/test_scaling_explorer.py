@@ -20,6 +20,7 @@ from course_lib.figures.scaling import Way, scaling_figure, short
 from course_lib.scaling_data import Table
 from course_lib.widgets import scaling, scaling_fits
 from course_lib.widgets.scaling import FITTING, ScalingExplorer
+from tests import drawn
 
 E, A, B, ALPHA, BETA = 0.62, 40.0, 300.0, 0.42, 0.36
 BUDGETS, BIG = (1e12, 3e12, 1e13), 1e14
@@ -69,11 +70,11 @@ def explorer(shared: ScalingExplorer) -> Iterator[ScalingExplorer]:
 
 
 def html(explorer: ScalingExplorer) -> ElementTree.Element:
-    return ElementTree.fromstring(explorer.picture.value)
+    return drawn.shown(explorer.picture.value)
 
 
 def label(explorer: ScalingExplorer) -> str:
-    return next(each.attrib["aria-label"] for each in html(explorer).iter("svg") if "aria-label" in each.attrib)
+    return drawn.label(explorer.picture.value)
 
 
 def table(explorer: ScalingExplorer) -> dict[str, list[str]]:
@@ -151,7 +152,10 @@ def test_vertices_and_runs_stand_where_their_numbers_are(explorer: ScalingExplor
 
 
 def test_a_run_left_out_is_hollow_and_not_fitted(explorer: ScalingExplorer) -> None:
-    before, axes = table(explorer), [each.text for each in html(explorer).iter("text") if each.get("text-anchor")]
+    before, axes = (
+        table(explorer),
+        [each.text for each in html(explorer).iter("text") if each.get("text-anchor") != "start"],
+    )
     assert explorer.left_out.disabled and marks(explorer, "ring") == []
     explorer.run.value = 4
     assert table(explorer) == before and len(marks(explorer, "ring")) == 1
@@ -162,7 +166,9 @@ def test_a_run_left_out_is_hollow_and_not_fitted(explorer: ScalingExplorer) -> N
     (hollow,) = marks(explorer, "left-out")
     assert len(marks(explorer, "run")) == 14 and hollow.get("fill") != hollow.get("stroke")
     assert all(run.get("fill") == run.get("stroke") for run in marks(explorer, "run"))
-    assert axes == [each.text for each in html(explorer).iter("text") if each.get("text-anchor")]  # they stay
+    assert axes == [
+        each.text for each in html(explorer).iter("text") if each.get("text-anchor") != "start"
+    ]  # they stay
     explorer.run.value = 5
     assert not explorer.left_out.value and len(marks(explorer, "left-out")) == 1
     explorer.run.value = 4
@@ -193,7 +199,7 @@ def test_the_best_runs_make_a_law_of_their_own(explorer: ScalingExplorer) -> Non
     assert table(explorer)["best runs"][1].startswith(f"{short(n)} (")
     explorer.measure.value = 1
     assert label(explorer).endswith("by best runs") and f"exponent {a:.3g}" in label(explorer)
-    bold = [row for row in html(explorer).iter("tr") if "bold" in (row[0].get("style") or "")]
+    bold = [row for row in html(explorer).iter("tr") if row.get("class") == "course-bold"]
     assert ["".join(row[0].itertext()) for row in bold] == ["best runs"]
 
 

@@ -72,8 +72,15 @@ UNREADABLE = """
 <p>choose<select><option>one</option></select></p>
 <svg viewBox="0 0 100 40" width="100" style="font: 12px sans-serif"><text x="0" y="12">fine</text>
 <text x="0" y="25" style="font-size: 7px">tiny</text><text x="0" y="38" fill="#bbb">pale</text>
-<text x="90" y="12">cropped</text></svg></div>
+<text x="90" y="12">cropped</text><text x="3" y="16">over</text></svg>
+<div style="height: 20px; overflow: auto">long<p>text</p></div><p style="opacity: 0.3">ghost</p>
+<style>.hidden { display: none }</style>
+<svg class="hidden" viewBox="0 0 9 9"><text style="font-size: 3px">out</text></svg>
+</div>
 """
+NAMELESS = """<div id="widget"><button></button><button>named</button><input type="range">
+<input type="range" aria-label="x"><label>ticked<input type="checkbox"></label>
+<input type="checkbox"><progress></progress></div>"""
 
 
 def write(path: Path, *sources: str) -> Path:

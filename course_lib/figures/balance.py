@@ -1,15 +1,21 @@
 """Who gets the tokens while a model trains: load, MaxVio, loss and balance biases over the steps."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
-from itertools import pairwise
+from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from numpy.typing import NDArray
+
+from course_lib.figures.svg import HALO, LINE, drawing, fitted, paragraph, swatch, text
+from course_lib.quantity import counted
 
 # Load in fair shares: blue gets too little, grey about its share, orange too much. Blue and orange differ for the
 # colour-blind too, and both darken with the distance from a fair share.
@@ -19,14 +25,12 @@ CLASSES = {
 }  # fmt: skip
 BOUNDS = (1 / 8, 1 / 4, 1 / 2, 0.8, 1.25, 2, 4)  # between one class and the next
 LEGEND = "in fair shares: blue too few tokens, grey 0.8 to 1.25, orange too many"
+NOTHING = "nothing trained yet: press Train"
 LAYERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito
 COLUMNS = 60  # at most; steps that share one are averaged
 
-BODY, BOTTOM = 324, 376  # px: end of the panels, end of the picture
-LOADS, PANEL, CHARTS, CHART = 66, 404, 46, 350  # px: where heatmaps and charts begin, how wide they are
-HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:4px"  # keeps lines off the letters
-
-HIDDEN = 'aria-hidden="true"'  # the first picture says all in words
+BODY = 324  # px: end of the panels
+LOADS, CHARTS = 66, 46  # px: where heat maps and charts begin
 
 Lines = NDArray[np.float64]  # column, line
 
@@ -74,14 +78,16 @@ class BalancePicture:
     def summary(self) -> str:
         """The picture in words."""
         if not self.loss:
-            return f"No step of {self.steps} trained yet"
+            return f"None of {counted(self.steps, 'step')} trained yet"
         last = zip(self.layers, self.binned(self.max_violation)[-1], self.shares[-1], strict=True)
         layers = "; ".join(
             f"{name}: MaxVio {violation:.2f}, the busiest expert has {share.max():.2f} and the idlest "
             f"{share.min():.2f} of a fair share"
             for name, violation, share in last
         )
-        return f"After {len(self.loss)} of {self.steps} steps: loss {self.binned(self.loss)[-1]:.2f}. {layers}"
+        return (
+            f"After {len(self.loss)} of {counted(self.steps, 'step')}: loss {self.binned(self.loss)[-1]:.2f}. {layers}"
+        )
 
 
 @dataclass(frozen=True)
@@ -117,84 +123,90 @@ def charts(picture: BalancePicture) -> list[Chart]:
     return [
         Chart(
             "MaxVio", [violation[:, [i]] for i in layers], (0, max(picture.worst, 1)), picture.worst,
-            f"worst: {picture.worst:.3g}, one expert has every token", picture.layers,
+            f"worst possible: {picture.worst:.3g}", picture.layers,
         ),
         Chart(
             "loss [nats per byte]", [loss[:, None]], (0, max(6, float(loss.max(initial=0)))), picture.floor,
             "" if picture.floor is None else f"floor of the text: {picture.floor:.2f}", colours=("#888888",),
         ),
-        Chart("balance biases, one line an expert", [bias[:, i] for i in layers], (-reach, reach), 0),
+        Chart("balance biases, one line per expert", [bias[:, i] for i in layers], (-reach, reach), 0),
     ]  # fmt: skip
 
 
-def balance_svg(picture: BalancePicture) -> str:
-    """The picture as SVG text, in the text colour of the page it stands on."""
-    loads = [*_heatmaps(picture), _axis(LOADS, PANEL, picture.steps), *_legend()]
-    lines = [_axis(CHARTS, CHART, picture.steps)]
-    height = BODY / 3 - 26
-    for i, chart in enumerate(charts(picture)):
-        lines += _chart(picture, chart, top=BODY / 3 * i + 18, height=height)
-    said = f'role="img" aria-label="{escape(picture.summary)}"'
-    return (
-        '<div style="display:flex;flex-wrap:wrap;align-items:flex-start">'
-        f"{_svg(said, LOADS + PANEL + 10, loads)}{_svg(HIDDEN, CHARTS + CHART + 4, lines)}</div>"
-    )
+def balance_html(picture: BalancePicture) -> str:
+    """The picture for a page of any width: the loads speak for both."""
+    pieces = ((loads_svg, picture.summary, (290, 400, 470)), (charts_svg, "", (290, 400)))
+    return '<div style="display:flex;flex-wrap:wrap;align-items:flex-start">' + "".join(
+        f'<div style="flex:1 1 {0.88 * widths[-1]:.0f}px;min-width:0;max-width:{widths[-1]}px">'
+        f"{fitted(partial(draw, picture), said, widths)}</div>"
+        for draw, said, widths in pieces
+    ) + "</div>"  # fmt: skip
 
 
-def _svg(said: str, width: float, parts: Sequence[str]) -> str:
-    """As wide as it is, if the page is; two of them go below each other where it is not."""
-    return (
-        f'<svg {said} viewBox="0 0 {width} {BOTTOM}" fill="currentColor" '
-        f'style="flex:1 1 {width - 20}px;max-width:{width}px;font:12px sans-serif">{"".join(parts)}</svg>'
-    )
-
-
-def _heatmaps(picture: BalancePicture) -> list[str]:
-    """One frame a layer; cells of one class share a path, and neighbours in time a rectangle of it."""
-    height, parts = BODY / len(picture.layers) - 26, []
-    classes = np.digitize(picture.shares, BOUNDS) if picture.loss else np.zeros((0, len(picture.layers), 0), int)
-    x = LOADS + PANEL / picture.steps * picture.edges(len(classes))
+def loads_svg(picture: BalancePicture, width: int) -> str:
+    """One frame per layer, in which each expert has a row and some steps share a column."""
+    across, height, parts = width - LOADS - 2, BODY / len(picture.layers) - 26, []
     for layer, name in enumerate(picture.layers):
         top, row = BODY / len(picture.layers) * layer + 18, height / picture.experts
         first, last = (middle + 4 for middle in (top + row / 2, top + height - row / 2))  # px: where names stand
+        box = f'x="{LOADS}" y="{top:.1f}" width="{across}" height="{height:.1f}"'
         parts += [
-            f'<text x="{LOADS}" y="{top - 5:.0f}" font-weight="bold">{escape(name)}: load of its experts</text>',
-            f'<rect x="{LOADS}" y="{top:.1f}" width="{PANEL}" height="{height:.1f}" fill="none" stroke="#888"/>',
-            f'<text x="{LOADS - 6}" y="{first:.1f}" text-anchor="end">expert 0</text>',
-            f'<text x="{LOADS - 6}" y="{last:.1f}" text-anchor="end">{picture.experts - 1}</text>',
+            text(0, top - 5, f"{name}: load of its experts", style="font-weight:bold"),
+            text(LOADS - 6, max(first, top + 12), "expert 0", anchor="end"),
+            text(LOADS - 6, last, f"{picture.experts - 1}", anchor="end"),
         ]
-        paths = {colour: "" for colour in CLASSES}
-        for expert, cells in enumerate(classes[:, layer].T):
-            starts = [0, *(np.flatnonzero(np.diff(cells)) + 1), len(cells)]
-            for start, end in pairwise(starts):
-                colour = list(CLASSES)[cells[start]]
-                paths[colour] += f"M{x[start]:.1f} {top + row * expert:.1f}H{x[end]:.1f}v{row:.1f}H{x[start]:.1f}z"
-        parts += [
-            f'<path fill="{colour}" d="{path}" shape-rendering="crispEdges"/>' for colour, path in paths.items() if path
-        ]
+        if picture.loss:
+            parts.append(_heat_map(picture, layer, top, across, height))
+        parts.append(f'<rect {box} fill="none" stroke="#888"/>')
     if not picture.loss:
-        parts.append(f'<text x="{LOADS + 12}" y="50">nothing trained yet: run the cell with .run() in it</text>')
-    return parts
+        parts += paragraph(LOADS + 8, 50, NOTHING, across - 16)[0]
+    keys, y = _classes(width, BODY + 32)
+    words, y = paragraph(0, y, LEGEND, width)
+    return drawing(width, y - 8, [*parts, _axis(LOADS, across, picture.steps), *keys, *words])
 
 
-def _axis(left: float, width: float, steps: int) -> str:
+def _heat_map(picture: BalancePicture, layer: int, top: float, across: float, height: float) -> str:
+    """A pixel per cell, stretched; the last column may cover fewer steps than the others, and is cut there."""
+    classes = np.digitize(picture.shares[:, layer], BOUNDS).T
+    done, columns = len(picture.loss), classes.shape[1]
+    colours = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in CLASSES], dtype=np.uint8)
+    png = BytesIO()
+    imsave(png, colours[classes], format="png")
+    data = b64encode(png.getvalue()).decode()
     return (
-        f'<text x="{left}" y="{BODY + 8}">step 0</text>'
-        f'<text x="{left + width}" y="{BODY + 8}" text-anchor="end">{steps}</text>'
+        f'<svg x="{LOADS}" y="{top:.1f}" width="{across * done / picture.steps:.2f}" height="{height:.1f}" '
+        f'viewBox="0 0 {done} 1" preserveAspectRatio="none" overflow="hidden"><image class="load" '
+        f'width="{columns * picture.bin}" height="1" preserveAspectRatio="none" style="image-rendering:pixelated" '
+        f'href="data:image/png;base64,{data}"/></svg>'
     )
 
 
-def _legend() -> list[str]:
-    step, top = (PANEL + LOADS) / len(CLASSES), BODY + 18
-    swatches = [
-        f'<rect x="{step * i:.0f}" y="{top}" width="14" height="12" fill="{colour}" stroke="#888"/>'
-        f'<text x="{step * i + 18:.0f}" y="{top + 11}">{escape(words)}</text>'
+def _axis(left: float, width: float, steps: int) -> str:
+    return text(left, BODY + 8, "step 0") + text(left + width, BODY + 8, f"{steps}", anchor="end")
+
+
+def _classes(width: int, y: float) -> tuple[list[str], float]:
+    """The colours in rows of equal steps, and the `y` below."""
+    per_row = len(CLASSES) if width > 58 * len(CLASSES) else len(CLASSES) // 2
+    step = width / per_row
+    parts = [
+        f'<g transform="translate({step * (i % per_row):.0f} {y - 11 + LINE * (i // per_row)})">{swatch(colour)}'
+        f"{text(19, 11, words)}</g>"
         for i, (colour, words) in enumerate(CLASSES.items())
     ]
-    return [*swatches, f'<text x="0" y="{top + 28}">{LEGEND}</text>']
+    return parts, y + LINE * len(CLASSES) / per_row
 
 
-def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) -> list[str]:
+def charts_svg(picture: BalancePicture, width: int) -> str:
+    """MaxVio, loss and biases, one below the other."""
+    across, height = width - CHARTS - 2, BODY / 3 - 26
+    parts = [_axis(CHARTS, across, picture.steps)]
+    for i, chart in enumerate(charts(picture)):
+        parts += _chart(picture, chart, top=BODY / 3 * i + 18, across=across, height=height)
+    return drawing(width, BODY + 14, parts)
+
+
+def _chart(picture: BalancePicture, chart: Chart, *, top: float, across: float, height: float) -> list[str]:
     low, high = chart.limits
 
     def y(value: float) -> float:
@@ -206,22 +218,22 @@ def _chart(picture: BalancePicture, chart: Chart, *, top: float, height: float) 
         for name, group, colour in named
     )
     parts = [
-        f'<text x="{CHARTS}" y="{top - 5:.0f}"><tspan font-weight="bold">{chart.title}</tspan>{legend}</text>',
-        f'<rect x="{CHARTS}" y="{top:.1f}" width="{CHART}" height="{height:.1f}" fill="none" stroke="#888"/>',
-        *(f'<text x="{CHARTS - 5}" y="{y(end) + 4:.0f}" text-anchor="end">{end:.2g}</text>' for end in chart.ends),
+        f'<text y="{top - 5:.0f}"><tspan font-weight="bold">{chart.title}</tspan>{legend}</text>',
+        f'<rect x="{CHARTS}" y="{top:.1f}" width="{across}" height="{height:.1f}" fill="none" stroke="#888"/>',
+        *(text(CHARTS - 5, y(end) + 4, f"{end:.2g}", anchor="end") for end in chart.ends),
     ]
     for group, colour in zip(chart.groups, chart.colours, strict=False):
         edges = picture.edges(len(group))
-        x = CHARTS + CHART / picture.steps * (edges[1:] + edges[:-1]) / 2
+        x = CHARTS + across / picture.steps * (edges[1:] + edges[:-1]) / 2
         lines = ["L".join(f"{a:.1f} {y(b):.1f}" for a, b in zip(x, line, strict=True)) for line in group.T]
         path = "".join("M" + line for line in lines if line)
-        width = 1 if group.shape[1] > 1 else 2
-        parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>')
+        stroke = 1 if group.shape[1] > 1 else 2
+        parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{stroke}"/>')
     if chart.mark is not None:
         at = y(chart.mark)
         parts += [
-            f'<path d="M{CHARTS} {at:.1f}h{CHART}" stroke="currentColor" stroke-dasharray="5 4"/>',
-            f'<text x="{CHARTS + CHART - 4}" y="{at - 5:.1f}" text-anchor="end" style="{HALO}">{chart.words}</text>',
+            f'<path d="M{CHARTS} {at:.1f}h{across}" stroke="currentColor" stroke-dasharray="5 4"/>',
+            text(CHARTS + across - 4, at - 5, chart.words, anchor="end", style=HALO),
         ]
     return parts
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import partial
 
 from matplotlib.figure import Figure
 
 from course_lib.accounting import Serving
 from course_lib.config import ModelConfig
+from course_lib.figures.svg import HALO, LINE, axis_end, drawing, fitted, key, lines, swatch, text
+from course_lib.quantity import counted
 
-# colours that the colour-blind tell apart (Okabe and Ito); the kind also stands in words beside each bar
+# colours that the colour-blind tell apart (Okabe and Ito); the kind also stands in words above each bar
 COLOURS = {"MLA": "#0072B2", "MQA": "#009E73", "GQA": "#E69F00", "MHA": "#D55E00"}
 WEIGHTS = "#999999"
-HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:5px"  # keeps lines off the letters
-LEFT, RIGHT, WIDTH, ROW = 172, 484, 720, 34  # px: bars start, bars end at the latest, whole picture, one bar
+NOTHING = "No model is ticked: tick one to see its cache."
+BAR = 20  # px: height of a bar
+EDGE = 4  # px: room at both ends of the bars
 
 
 @dataclass(frozen=True)
@@ -27,67 +30,89 @@ class CacheBars:
 
     @property
     def limit(self) -> float:
-        """Right end of the axis: fixed by the GPU, so that bars grow when the context does; » marks those beyond it."""
-        return 1.3 * self.memory
+        """Right end of the axis [GB]: fixed by the GPU while all fits on it and a little more, then by the bars."""
+        sizes = [serving.weight_bytes + serving.cache_bytes for _, serving in self.rows]
+        return axis_end(1.3 * self.memory, max(sizes, default=0) / 1e9)
 
     def label(self, config: ModelConfig, serving: Serving) -> str:
+        size = gigabytes(serving.cache_bytes)
+        if serving.weight_bytes:
+            size = f"weights {gigabytes(serving.weight_bytes)} + cache {size}"
+        fits = f"{counted(serving.users_that_fit, 'user')} fit{'s' * (serving.users_that_fit == 1)}"
         if serving.weight_bytes > self.memory * 1e9:
-            return f"{_gb(serving.cache_bytes)}, weights alone {_gb(serving.weight_bytes)}"
-        fits = f"{serving.users_that_fit:,} user{'s' * (serving.users_that_fit != 1)} fit"
-        star = " *" if self.context > config.max_position_embeddings else ""
-        return f"{_gb(serving.cache_bytes)}, {fits}{star}"
+            fits = "the weights alone do not fit"
+        return f"{size}, {fits}{' *' * (self.context > config.max_position_embeddings)}"
+
+    @property
+    def title(self) -> str:
+        return f"{counted(self.users, 'user')}, {counted(self.context, 'token')}{' each' * (self.users != 1)}"
 
     @property
     def summary(self) -> str:
         """The picture in words."""
         bars = "; ".join(f"{config.name} {self.label(config, serving)}" for config, serving in self.rows)
-        return f"Caches of {self.users} users with {self.context:,} tokens each: {bars}"
+        return f"Caches of {self.title.replace(',', ' with', 1)}: {bars or NOTHING}"
 
     @property
     def note(self) -> str:
         beyond = any(self.context > config.max_position_embeddings for config, _ in self.rows)
-        weighed = any(serving.weight_bytes for _, serving in self.rows)
-        notes = ["* longer than this model was built for"] * beyond + ["grey: weights"] * weighed
-        return "; ".join(notes)
+        return "* longer than this model was built for" * beyond
 
 
-def _gb(size: float) -> str:
-    gigabytes = size / 1e9
-    return f"{gigabytes:.3g} GB" if gigabytes < 999.5 else f"{gigabytes / 1000:.3g} TB"
+def gigabytes(size: float) -> str:
+    """Bytes in words."""
+    size /= 1e9
+    return f"{size:.3g} GB" if size < 999.5 else f"{size / 1000:.3g} TB"
 
 
-def cache_svg(bars: CacheBars) -> str:
-    """The picture as SVG text, in the text colour of the page it stands on."""
-    scale = (RIGHT - LEFT) / bars.limit / 1e9
-    bottom = ROW * len(bars.rows) + 8
-    line = LEFT + scale * bars.memory * 1e9
+def cache_html(bars: CacheBars) -> str:
+    """The picture for a page of any width."""
+    return fitted(partial(cache_svg, bars), bars.summary)
+
+
+def cache_svg(bars: CacheBars, width: int) -> str:
+    """The picture, `width` px wide, in the text colour of the page that it stands on."""
+    if not bars.rows:
+        parts = [text(0, LINE * (i + 1), line) for i, line in enumerate(lines(NOTHING, width))]
+        return drawing(width, LINE * len(parts) + 8, parts)
+    scale = (width - 2 * EDGE) / bars.limit / 1e9  # px per byte
+    parts, labels, y = [], [], 0.0
+    for config, serving in bars.rows:
+        name, said = f"{config.name} ({config.attention_kind}): ", bars.label(config, serving)
+        broken = lines(name + said, width) if len(lines(name + said, width)) == 1 else [name, *lines(said, width)]
+        labels += [text(EDGE, y + 14 + LINE * i, line, style=HALO) for i, line in enumerate(broken)]
+        y += LINE * len(broken) + 2
+        weights, cache = scale * serving.weight_bytes, scale * serving.cache_bytes
+        parts.append(_bar("weights", EDGE, y, weights, WEIGHTS))
+        parts.append(_bar("cache", EDGE + weights, y, cache, COLOURS[config.attention_kind]))
+        y += BAR + 6
+    memory = EDGE + scale * bars.memory * 1e9
+    parts.append(
+        f'<path class="memory" d="M{memory:.3f} 0V{y:.1f}" stroke="currentColor" stroke-width="2" '
+        'stroke-dasharray="6 4"/>'
+    )
+    below, bottom = _below(bars, width, memory, y + 14)
+    return drawing(width, bottom, [*parts, *labels, *below])
+
+
+def _bar(name: str, x: float, y: float, width: float, colour: str) -> str:
+    return f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{width:.2f}" height="{BAR}" fill="{colour}"/>'
+
+
+def _below(bars: CacheBars, width: int, memory: float, y: float) -> tuple[list[str], float]:
+    """The axis in words, a legend, and how high the picture is."""
+    anchor = "start" if memory < width / 3 else "end" if memory > width * 2 / 3 else "middle"
     parts = [
-        f'<svg role="img" aria-label="{escape(bars.summary)}" viewBox="0 0 {WIDTH} {bottom + 40}" width="100%" '
-        f'style="max-width:{WIDTH}px;font:13px sans-serif" fill="currentColor">'
+        text(memory, y, f"memory of the GPU: {gigabytes(bars.memory * 1e9)}", anchor=anchor),
+        f'<path d="M{EDGE} {y + 8:.1f}H{width - EDGE}" stroke="#888"/>',
+        text(EDGE, y + 24, "0 GB"),
+        text(width - EDGE, y + 24, gigabytes(bars.limit * 1e9), anchor="end"),
     ]
-    labels = []
-    for i, (config, serving) in enumerate(bars.rows):
-        top, kind = ROW * i + 4, config.attention_kind
-        weights = min(scale * serving.weight_bytes, RIGHT - LEFT)
-        cache = min(scale * serving.cache_bytes, RIGHT - LEFT - weights)
-        end = LEFT + weights + cache
-        parts += [
-            f'<text x="{LEFT - 8}" y="{top + 18}" text-anchor="end">{escape(config.name)} ({kind})</text>',
-            f'<rect x="{LEFT}" y="{top}" width="{weights:.1f}" height="{ROW - 10}" fill="{WEIGHTS}"/>',
-            f'<rect x="{LEFT + weights:.1f}" y="{top}" width="{cache:.1f}" height="{ROW - 10}" '
-            f'fill="{COLOURS[kind]}"/>',
-        ]
-        text = "» " * (end >= RIGHT) + bars.label(config, serving)
-        labels.append(f'<text x="{end + 6:.1f}" y="{top + 17}" style="{HALO}">{text}</text>')
-    parts += [
-        f'<line x1="{line:.1f}" x2="{line:.1f}" y1="0" y2="{bottom}" stroke="currentColor" stroke-width="2" '
-        'stroke-dasharray="6 4"/>',
-        *labels,
-        f'<text x="{line:.1f}" y="{bottom + 16}" text-anchor="middle">memory of the GPU: {bars.memory:g} GB</text>',
-        f'<text x="{LEFT}" y="{bottom + 16}">0 GB</text>',
-        f'<text x="{LEFT}" y="{bottom + 34}">{bars.note}</text></svg>',
-    ]
-    return "".join(parts)
+    items = [(swatch(WEIGHTS), "weights")] * any(serving.weight_bytes for _, serving in bars.rows)
+    if bars.note:
+        items.append(("", bars.note))
+    legend, y = key(items, y + 24 + LINE, width)
+    return [*parts, *legend], y - 10 if items else y - LINE - 10
 
 
 def cache_figure(bars: CacheBars) -> Figure:
@@ -95,18 +120,20 @@ def cache_figure(bars: CacheBars) -> Figure:
     figure = Figure(figsize=(9, 0.42 * len(bars.rows) + 1.1), layout="constrained")
     axes = figure.subplots()
     for i, (config, serving) in enumerate(bars.rows):
-        weights = min(serving.weight_bytes / 1e9, bars.limit)
-        cache = min(serving.cache_bytes / 1e9, bars.limit - weights)
+        weights, cache = serving.weight_bytes / 1e9, serving.cache_bytes / 1e9
         axes.barh(i, weights, color=WEIGHTS)
         axes.barh(i, cache, left=weights, color=COLOURS[config.attention_kind])
-        end = weights + cache
-        label = "» " * (end >= bars.limit) + bars.label(config, serving)
-        axes.annotate(label, (end, i), (5, 0), textcoords="offset points", va="center", annotation_clip=False)
+        label = bars.label(config, serving)
+        axes.annotate(
+            label, (weights + cache, i), (5, 0), textcoords="offset points", va="center", annotation_clip=False
+        )
     axes.axvline(bars.memory, color="black", linestyle="--")
     axes.set_yticks(range(len(bars.rows)), [f"{config.name} ({config.attention_kind})" for config, _ in bars.rows])
     axes.set_ylim(len(bars.rows) - 0.5, -0.5)
     axes.set_xlim(0, bars.limit)
-    axes.set_xlabel(f"cache [GB]; dashed: memory of the GPU, {bars.memory:g} GB   {bars.note}")
-    axes.set_title(f"{bars.users} users, {bars.context:,} tokens each", fontsize=11)
+    grey = "grey: weights" * any(serving.weight_bytes for _, serving in bars.rows)
+    notes = "; ".join(filter(None, (bars.note, grey)))
+    axes.set_xlabel(f"cache [GB]; dashed: memory of the GPU, {bars.memory:g} GB   {notes}")
+    axes.set_title(bars.title, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_lib.cost import Swing
+from course_lib.figures.svg import HALO, LINE, axis_end, drawing, fitted, paragraph, text
 from course_lib.quantity import Estimate
 
 # colours that the colour-blind tell apart (Okabe and Ito); every bar also has its words
@@ -18,28 +19,31 @@ NAMES = {  # of the assumptions, by the name that functions have for them
     "host": "rest of the machine",
     "pue": "building (PUE)",
 }
-HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,Canvas);stroke-width:5px"  # keeps lines off the letters
-LEFT, RIGHT, WIDTH, ROW, HEAD = (
-    180,
-    500,
-    720,
-    32,
-    16,
-)  # px: bars start, bars end at the latest, whole picture, one bar, words above
+BAR, GAP, EDGE = 18, 8, 4  # px: height of a bar, room below it, room at both ends
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPicture:
-    """What the picture shows. Its axes are those of the published run, so that bars grow when an assumption does."""
+    """What the picture shows; its axes are fixed by the published run while everything fits on them."""
 
     title: str  # two lines
     rent: Estimate  # USD
     energy: Estimate  # MWh
     swings: Sequence[Swing]  # MWh, one an assumption
-    rent_limit: float
-    energy_limit: float
+    rent_limit: float  # USD: the least that the axis shows
+    energy_limit: float  # MWh: the least that the axis shows
     rule: float  # MWh: rated power of the GPU x hours
     carbon: Mapping[str, Estimate]  # t, by grid
+
+    @property
+    def rent_end(self) -> float:
+        """Right end of the axis of rent [USD]."""
+        return axis_end(self.rent_limit, self.rent.value)
+
+    @property
+    def energy_end(self) -> float:
+        """Right end of the axis of energy [MWh]."""
+        return axis_end(self.energy_limit, max(self.energy.high, self.rule, *(swing.high for swing in self.swings)))
 
     @property
     def rent_label(self) -> str:
@@ -78,52 +82,44 @@ def money(dollars: float) -> str:
     return f"${dollars / 1e9:.2f}B" if dollars >= 1e9 else f"${dollars / 1e6:.2f}M"
 
 
-def cost_svg(picture: CostPicture) -> str:
-    """The picture as SVG text, in the text colour of the page it stands on."""
-    bottom = HEAD + ROW * (3 + len(picture.swings))
-    per_dollar, per_mwh = (RIGHT - LEFT) / picture.rent_limit, (RIGHT - LEFT) / picture.energy_limit
-    energy, rule = picture.energy, min(LEFT + per_mwh * picture.rule, RIGHT)
-    parts = [
-        f'<svg role="img" aria-label="{escape(picture.summary)}" viewBox="0 0 {WIDTH} {bottom + 44}" width="100%" '
-        f'style="max-width:{WIDTH}px;font:13px sans-serif" fill="currentColor">',
-        *(
-            f'<text x="0" y="{14 + 18 * i}" font-weight="bold">{escape(line)}</text>'
-            for i, line in enumerate(picture.title.split("\n"))
-        ),
-        _bar(1, "rent", 0, per_dollar * picture.rent.value, RENT, picture.rent_label),
-        f'<line x1="{rule:.1f}" x2="{rule:.1f}" y1="{HEAD + 2 * ROW - 4}" y2="{bottom}" stroke="currentColor" '
-        'stroke-dasharray="6 4"/>',
-        _bar(2, "energy", 0, per_mwh * energy.value, ENERGY, picture.energy_label, per_mwh * energy.high),
-        _whisker(2, per_mwh * energy.low, per_mwh * energy.high),
-    ]
-    for row, swing in enumerate(picture.swings, 3):
-        ends = per_mwh * swing.low, per_mwh * swing.high
-        parts.append(_bar(row, f"{swing.name} alone", *ends, ONE, picture.swing_label(swing)))
-    parts += [
-        f'<text x="{rule:.1f}" y="{bottom + 16}" text-anchor="middle">{picture.rule_label}</text>',
-        f'<text x="0" y="{bottom + 38}">{escape(picture.note)}</text></svg>',
-    ]
-    return "".join(parts)
+def cost_html(picture: CostPicture) -> str:
+    """The picture for a page of any width."""
+    return fitted(partial(cost_svg, picture), picture.summary)
 
 
-def _bar(row: int, name: str, start: float, end: float, colour: str, label: str, reach: float = 0) -> str:
-    """One bar; `reach`: where its label may begin. A bar that would leave the picture stops, and » says so."""
-    top, width = HEAD + ROW * row, RIGHT - LEFT
-    beyond, start, end = max(end, reach) > width, min(start, width), min(end, width)
-    at = LEFT + min(max(end, reach), width) + 6
-    return (
-        f'<text x="{LEFT - 8}" y="{top + 15}" text-anchor="end">{escape(name)}</text>'
-        f'<rect x="{LEFT + start:.1f}" y="{top}" width="{end - start:.1f}" height="{ROW - 12}" fill="{colour}"/>'
-        f'<text x="{at:.1f}" y="{top + 15}" style="{HALO}">{"» " * beyond}{escape(label)}</text>'
-    )
+def cost_svg(picture: CostPicture, width: int) -> str:
+    """The picture, `width` px wide, in the text colour of the page that it stands on."""
+    room = width - 2 * EDGE
+    per_dollar, per_mwh = room / picture.rent_end, room / picture.energy_end
+    energy, rule = picture.energy, EDGE + per_mwh * picture.rule
+    parts, y = paragraph(0, 14, picture.title.replace("\n", ", "), width, "font-weight:bold")
+    row, y = _bar(y, width, f"rent: {picture.rent_label}", 0, per_dollar * picture.rent.value, RENT)
+    parts, above = [*parts, *row], y - 8
+    row, y = _bar(y, width, f"energy: {picture.energy_label}", 0, per_mwh * energy.value, ENERGY)
+    parts += [*row, _whisker(y - BAR / 2 - GAP - 14, per_mwh * energy.low, per_mwh * energy.high)]
+    for swing in picture.swings:
+        said = f"{swing.name} alone: {picture.swing_label(swing)}"
+        row, y = _bar(y, width, said, per_mwh * swing.low, per_mwh * swing.high, ONE)
+        parts += row
+    anchor = "start" if rule < width / 3 else "end" if rule > width * 2 / 3 else "middle"
+    line = f'<path class="rule" d="M{rule:.1f} {above}V{y - 10}" stroke="currentColor" stroke-dasharray="6 4"/>'
+    note, bottom = paragraph(0, y + 5 + 2 * LINE, picture.note, width)
+    labels = text(rule, y + 4, picture.rule_label, anchor=anchor)
+    return drawing(width, bottom - 10, [line, *parts, labels, *note])
 
 
-def _whisker(row: int, low: float, high: float) -> str:
-    """From low to high, with a stroke at each end that is in the picture."""
-    middle, ends = HEAD + ROW * row + (ROW - 12) / 2, [min(each, RIGHT - LEFT) for each in (low, high)]
-    path = f"M{LEFT + ends[0]:.1f} {middle}H{LEFT + ends[1]:.1f}"
-    path += "".join(f"M{LEFT + each:.1f} {middle - 6}v12" for each in (low, high) if each <= RIGHT - LEFT)
-    return f'<path d="{path}" stroke="currentColor" stroke-width="2" fill="none"/>'
+def _bar(y: float, width: int, words: str, start: float, end: float, colour: str) -> tuple[list[str], float]:
+    """Words, the first line at `y`, with a bar below, and the `y` of the next words."""
+    parts, below = paragraph(EDGE, y, words, width - EDGE, HALO)
+    top = below - LINE + 8
+    bar = f'<rect x="{EDGE + start:.1f}" y="{top}" width="{end - start:.2f}" height="{BAR}" fill="{colour}"/>'
+    return [bar, *parts], top + BAR + GAP + 14
+
+
+def _whisker(y: float, low: float, high: float) -> str:
+    """From low to high, with a stroke at each end."""
+    path = f"M{EDGE + low:.1f} {y}H{EDGE + high:.1f}" + "".join(f"M{EDGE + end:.1f} {y - 6}v12" for end in (low, high))
+    return f'<path class="whisker" d="{path}" stroke="currentColor" stroke-width="2" fill="none"/>'
 
 
 def cost_figure(picture: CostPicture) -> Figure:
@@ -132,16 +128,16 @@ def cost_figure(picture: CostPicture) -> Figure:
     figure = Figure(figsize=(9, 2.2 + 0.34 * count), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(1, 1.4 + count))
     above.barh(["rent"], [picture.rent.value / 1e6], color=RENT)
-    _write(above, picture.rent.value / 1e6, 0, picture.rent_label, picture.rent_limit / 1e6)
-    above.set(xlim=(0, picture.rent_limit / 1e6), xlabel="million dollars")
+    _write(above, picture.rent.value / 1e6, 0, picture.rent_label)
+    above.set(xlim=(0, picture.rent_end / 1e6), xlabel="million dollars")
     figure.suptitle(picture.title, fontsize=11, parse_math=False)
-    energy, limit = picture.energy, picture.energy_limit / 1e3
+    energy, limit = picture.energy, picture.energy_end / 1e3
     ends = [[energy.value - energy.low], [energy.high - energy.value]]
     below.barh([0], [energy.value / 1e3], color=ENERGY, xerr=[[end[0] / 1e3] for end in ends], capsize=4)
-    _write(below, energy.high / 1e3, 0, picture.energy_label, limit)
+    _write(below, energy.high / 1e3, 0, picture.energy_label)
     for row, swing in enumerate(picture.swings, 1):
         below.barh([row], [swing.width / 1e3], left=swing.low / 1e3, color=ONE)
-        _write(below, swing.high / 1e3, row, picture.swing_label(swing), limit)
+        _write(below, swing.high / 1e3, row, picture.swing_label(swing))
     below.axvline(picture.rule / 1e3, color="black", linestyle="--", linewidth=1)
     below.set_yticks(range(count + 1), ["energy", *(f"{swing.name} alone" for swing in picture.swings)])
     below.set(xlim=(0, limit), xlabel=f"GWh; dashed: {picture.rule_label}\n{picture.note}")
@@ -175,9 +171,7 @@ def tornado_figure(swings: Sequence[Swing], result: Estimate, label: str, scale:
     return figure
 
 
-def _write(axes: Axes, end: float, row: int, label: str, limit: float) -> None:
-    text = "» " * (end > limit) + label
+def _write(axes: Axes, end: float, row: int, label: str) -> None:
     axes.annotate(
-        text, (min(end, limit), row), (5, 0), textcoords="offset points", va="center", annotation_clip=False,
-        parse_math=False,
-    )  # fmt: skip
+        label, (end, row), (5, 0), textcoords="offset points", va="center", annotation_clip=False, parse_math=False
+    )

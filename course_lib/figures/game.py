@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 from matplotlib.figure import Figure
@@ -10,7 +11,6 @@ from matplotlib.figure import Figure
 from course_lib.figures.panels import (
     HEIGHT,
     LEFT,
-    PANEL,
     TOP,
     Panel,
     cross,
@@ -19,12 +19,15 @@ from course_lib.figures.panels import (
     marker,
     name_below,
     side_by_side,
-    tick_below,
     tick_beside,
+    ticks_below,
     title,
 )
 from course_lib.figures.scaling import COLOURS, HELD, SHAPES, Dot, Ends, power, short
-from course_lib.figures.scaling_svg import CELL, PAPER
+from course_lib.figures.scaling_svg import PAPER
+from course_lib.figures.svg import text
+from course_lib.figures.tables import table
+from course_lib.quantity import counted
 
 LINES = (  # of the guesses after the bet, in their order: colour, dashes of the SVG, style of matplotlib
     ("#888888", "2 4", ":"), ("#CC79A7", "8 4", "--"), ("#0072B2", "", "-"), ("#009E73", "10 3 2 3", "-."),
@@ -72,8 +75,7 @@ class Board:
 
     @property
     def purse(self) -> str:
-        runs = f"{len(self.bought)} run{'s' * (len(self.bought) != 1)}"
-        return f"{runs} bought for {self.spent:.3g} of {self.budget:.3g} FLOP"
+        return f"{counted(len(self.bought), 'run')} bought for {self.spent:.3g} of {self.budget:.3g} FLOP"
 
     @property
     def big(self) -> str:
@@ -147,18 +149,15 @@ def _off(guess: Guess, truth: float) -> str:
 
 def board_html(board: Board) -> str:
     """The board as HTML, in the text colour of the page it stands on."""
-    losses = board.loss_ends or (0.0, 1.0)
-    panels = (
-        _over_cost(board, Panel(board.flops_ends, losses, False)),
-        _over_size(board, Panel(board.params_ends, losses, False)),
-    )
+    panels = (partial(_over_cost, board), partial(_over_size, board))
     return f"<div>{side_by_side(board.summary, panels, _legend(board))}{_results(board)}</div>"
 
 
-def _over_cost(board: Board, panel: Panel) -> list[str]:
+def _over_cost(board: Board, width: int) -> list[str]:
     """Loss over compute, with the lines of all guesses."""
-    parts = [title(panel, f"loss [{board.loss_unit}] over compute"), name_below(panel, COST)]
-    parts += [tick_below(panel, flops, power(flops)) for flops in (*board.budgets, board.forecast_at)]
+    panel = Panel(width, board.flops_ends, board.loss_ends or (0.0, 1.0), False)
+    parts = [*title(f"loss [{board.loss_unit}] over compute", width), name_below(panel, COST)]
+    parts += ticks_below(panel, [(flops, power(flops)) for flops in (*board.budgets, board.forecast_at)])
     parts += [*_losses(board, panel), panel.frame(), _upright(panel, board.forecast_at)]
     for (tint, dashes, _), guess in zip(LINES, board.guesses[1:], strict=False):
         if guess.line:
@@ -168,26 +167,26 @@ def _over_cost(board: Board, panel: Panel) -> list[str]:
     return [*parts, *_end(board, panel, board.forecast_at), "</svg>"]
 
 
-def _over_size(board: Board, panel: Panel) -> list[str]:
+def _over_size(board: Board, width: int) -> list[str]:
     """Loss over size."""
-    parts = [title(panel, f"loss [{board.loss_unit}] over size"), name_below(panel, SIZE)]
-    parts += [tick_below(panel, n, short(n)) for n in log_ticks(panel.x_ends)]
+    panel = Panel(width, board.params_ends, board.loss_ends or (0.0, 1.0), False)
+    parts = [*title(f"loss [{board.loss_unit}] over size", width), name_below(panel, SIZE)]
+    parts += ticks_below(panel, [(n, short(n)) for n in log_ticks(panel.x_ends)])
     parts += [*_losses(board, panel), panel.frame(), _upright(panel, board.big_params)]
     for flops, n in board.offers:
         tint, shape = board.look(flops)
         parts.append(marker(shape, panel.x(n), TOP + HEIGHT * (1 - board.shelf(flops)), PAPER, tint, "offer"))
     if board.offers:
         y = TOP + HEIGHT * (1 - board.shelves)
-        parts.append(f'<path d="M{LEFT} {y:.1f}h{PANEL}" stroke="#888" stroke-dasharray="6 3"/>')
-        parts.append(f'<text x="{LEFT + 6}" y="{y + 13:.1f}">{FOR_SALE}</text>')
+        parts.append(f'<path d="M{LEFT} {y:.1f}h{panel.across}" stroke="#888" stroke-dasharray="6 3"/>')
+        parts.append(text(LEFT + 6, y + 14, FOR_SALE))
     parts += [_dot(board, dot, panel.x(dot.params), panel.y(dot.loss)) for dot in board.dots]
     return [*parts, *_end(board, panel, board.big_params), "</svg>"]
 
 
 def _losses(board: Board, panel: Panel) -> list[str]:
     if board.loss_ends is None:
-        x, y = LEFT + PANEL / 2, TOP + HEIGHT / 2
-        return [f'<text x="{x}" y="{y}" text-anchor="middle">{NOTHING}</text>']
+        return [text(LEFT + panel.across / 2, TOP + HEIGHT / 2, NOTHING, anchor="middle")]
     return [tick_beside(panel, loss, f"{loss:g}") for loss in linear_ticks(board.loss_ends)]
 
 
@@ -220,20 +219,14 @@ def _results(board: Board) -> str:
     if board.truth is None:
         return ""
     heads = ("", f"loss at {power(board.forecast_at)} FLOP [{board.loss_unit}]", "off by")
-    head = "".join(f'<th scope="col" style="{CELL}">{escape(words)}</th>' for words in heads)
     keys = [cross(17, 8)] + [
         f'<path d="M2 8h30" stroke="{tint}" stroke-width="2" stroke-dasharray="{dashes}"/>' for tint, dashes, _ in LINES
     ]
-    body = ""
-    for key, (name, *cells) in zip(keys, board.rows, strict=False):
-        line = f'<svg width="34" height="16" aria-hidden="true" style="vertical-align:middle">{key}</svg>'
-        said = "".join(f'<td style="{CELL}">{cell}</td>' for cell in cells)
-        body += f'<tr><th scope="row" style="{CELL};font-weight:normal">{line} {escape(name)}</th>{said}</tr>'
+    marks = [
+        f'<svg width="34" height="16" aria-hidden="true" style="vertical-align:middle">{each}</svg>' for each in keys
+    ]
     notes = "".join(f"<div>{escape(words)}</div>" for words in board.says)
-    return (
-        '<table style="font:13px sans-serif;border-collapse:collapse"><thead style="border-bottom:1px solid #888">'
-        f'<tr>{head}</tr></thead><tbody>{body}</tbody></table><div style="font:13px sans-serif">{notes}</div>'
-    )
+    return f'{table(heads, board.rows, marks=marks)}<div style="font:13px sans-serif">{notes}</div>'
 
 
 def board_figure(board: Board) -> Figure:

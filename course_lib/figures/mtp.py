@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Patch, Rectangle
 
+from course_lib.quantity import counted
+
 WORDS = {
     "prompt": "prompt",
     "plain": "without a draft",
@@ -22,7 +24,7 @@ WORDS = {
 # Colours that the colour-blind tell apart (Okabe and Ito); the line below a token says the same once more.
 COLOURS = {"plain": "#999999", "accepted": "#0072B2", "replaced": "#D55E00", "free": "#009E73"}
 LINES = {"accepted": "solid", "replaced": "double", "free": "dotted"}
-GREY, TINT = 0.6, 0.35  # how much is seen of the prompt, and of the colour behind a token: for light and dark pages
+GREY, TINT = 0.75, 0.35  # how much is seen of the prompt, and of the colour behind a token: for light and dark pages
 UNREADABLE = "\ufffd"  # a byte that is no character, or not yet
 COLUMNS, FONT = 90, "DejaVu Sans Mono"  # of the static picture; matplotlib brings the font
 
@@ -109,13 +111,13 @@ class DraftedText:
         if not self.passes:
             return []
         passes, judging = len(self.passes), [one for one in self.passes if one.offered]
-        many, rate = f"{passes} pass{'es' * (passes > 1)}", len(self._written) / passes
-        words = [f"{len(self._written)} tokens (bytes) in {many}: {rate:.2f} a pass"]
+        written, rate = counted(len(self._written), "token"), len(self._written) / passes
+        words = [f"{written} (bytes) in {counted(passes, 'pass')}: {rate:.2f} per pass"]
         if judging:
             offered, accepted = sum(one.offered for one in judging), sum(one.accepted for one in judging)
             words += [
-                f"of {offered} judged drafts {accepted} stood: {accepted / offered:.0%}",
-                f"tokens of a pass with drafts: {1 + accepted / len(judging):.2f}, "
+                f"of {counted(offered, 'judged draft')} {accepted} stood: {accepted / offered:.0%}",
+                f"tokens per pass with drafts: {1 + accepted / len(judging):.2f}, "
                 f"expected at this acceptance {self.expected:.2f}",
             ]
         return words
@@ -175,7 +177,7 @@ def _style() -> str:
         "padding:6px 8px;margin-top:6px;border:1px solid #8888;text-underline-offset:3px}"
         ".draft-now{outline:2px solid currentColor;outline-offset:1px}"
         ".draft-legend i{font-style:normal;padding:0 3px;margin-right:5px;text-underline-offset:3px}"
-        ".draft-legend span{margin-right:16px;white-space:nowrap}</style>"
+        ".draft-legend span{margin-right:16px;display:inline-block}</style>"
     )
 
 

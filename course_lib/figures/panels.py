@@ -1,16 +1,19 @@
 """Panels as SVG text, side by side or one below the other: axes, ticks, marks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 from matplotlib.ticker import MaxNLocator
 
 from course_lib.figures.scaling import Ends
+from course_lib.figures.svg import CHARACTER, LINE, drawing, fitted, lines, text
 
-WIDTH, TOP, HEIGHT, PANEL = 450, 30, 290, 380  # px: width of a picture; top, height and width of its panel
-LEFT, BOTTOM = 52, 365  # px: where the panel begins, where the picture ends
+TOP, HEIGHT = 48, 290  # px: top and height of a panel
+LEFT, RIGHT, BOTTOM = 58, 14, 389  # px: where a panel begins, room right of it, where the picture ends
+WIDTHS = (290, 410)  # px: of one picture; two of the wider ones stand side by side in JupyterLab at 1280 px
 CORNERS = {
     "s": "m-4 -4h8v8h-8z", "^": "m0 -5.5l5 9h-10z", "v": "m0 5.5l5 -9h-10z",
     "D": "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
@@ -20,14 +23,20 @@ CORNERS = {
 
 @dataclass(frozen=True)
 class Panel:
-    """From numbers to places [px]; x is logarithmic."""
+    """From numbers to places [px] in a picture `width` px wide; x is logarithmic."""
 
+    width: int
     x_ends: Ends
     y_ends: Ends
     log_y: bool
 
+    @property
+    def across(self) -> int:
+        """Width of the panel alone."""
+        return self.width - LEFT - RIGHT
+
     def x(self, value: float) -> float:
-        return LEFT + PANEL * _part(value, self.x_ends, True)
+        return LEFT + self.across * _part(value, self.x_ends, True)
 
     def y(self, value: float) -> float:
         return TOP + HEIGHT * (1 - _part(value, self.y_ends, self.log_y))
@@ -37,35 +46,37 @@ class Panel:
 
     def frame(self) -> str:
         """A frame that cuts off what leaves it."""
-        box = f'{LEFT}" y="{TOP}" width="{PANEL}" height="{HEIGHT}"'
+        box = f'{LEFT}" y="{TOP}" width="{self.across}" height="{HEIGHT}"'
         return (
             f'<rect x="{box} fill="none" stroke="#888"/>'
-            f'<svg x="{box} viewBox="{LEFT} {TOP} {PANEL} {HEIGHT}" overflow="hidden">'
+            f'<svg x="{box} viewBox="{LEFT} {TOP} {self.across} {HEIGHT}" overflow="hidden">'
         )
 
 
-def side_by_side(summary: str, panels: Sequence[Sequence[str]], legend: Sequence[tuple[str, str]]) -> str:
+def side_by_side(summary: str, panels: Sequence[Callable[[int], list[str]]], legend: Sequence[tuple[str, str]]) -> str:
     """Pictures that go below each other on a narrow page, in its text colour; the first one says all in words.
 
-    `legend`: marks, drawn around (9, 9), and their words.
+    `panels`: the parts of each picture for a width [px]. `legend`: marks, drawn around (9, 9), and their words.
     """
-    said = [f'role="img" aria-label="{escape(summary)}"', *['aria-hidden="true"'] * (len(panels) - 1)]
     pictures = "".join(
-        f'<svg {words} viewBox="0 0 {WIDTH} {BOTTOM}" fill="currentColor" '
-        f'style="flex:1 1 {WIDTH - 20}px;max-width:{WIDTH}px;font:12px sans-serif">{"".join(parts)}</svg>'
-        for words, parts in zip(said, panels, strict=True)
+        f'<div style="flex:1 1 {WIDTHS[-1]}px;min-width:0;max-width:{WIDTHS[-1] + 20}px">'
+        f"{fitted(partial(_drawn, panel), '' if i else summary, WIDTHS)}</div>"
+        for i, panel in enumerate(panels)
     )
     keys = "".join(
-        f'<span style="white-space:nowrap"><svg width="22" height="18" fill="currentColor" '
-        f'style="vertical-align:-4px">{mark}</svg>{escape(words)}</span>'
+        f'<span><svg width="22" height="18" fill="currentColor" style="vertical-align:-4px">{mark}</svg>'
+        f"{escape(words)}</span>"
         for mark, words in legend
     )
     wrap = "display:flex;flex-wrap:wrap;align-items:flex-start"
     return (
         f'<div style="{wrap}">{pictures}</div>'
-        f'<div aria-hidden="true" style="{wrap};gap:4px 18px;font:12px sans-serif;margin:4px 0 8px {LEFT - 9}px">'
-        f"{keys}</div>"
+        f'<div aria-hidden="true" style="{wrap};gap:4px 18px;font:13px sans-serif;margin:4px 0 8px">{keys}</div>'
     )
+
+
+def _drawn(panel: Callable[[int], list[str]], width: int) -> str:
+    return drawing(width, BOTTOM, panel(width))
 
 
 def _part(value: float, ends: Ends, log: bool) -> float:
@@ -89,28 +100,30 @@ def linear_ticks(ends: Ends) -> list[float]:
     ]
 
 
-def title(panel: Panel, words: str) -> str:
-    return f'<text x="{LEFT - 40}" y="{TOP - 12}" font-weight="bold">{escape(words)}</text>'
+def title(words: str, width: int) -> list[str]:
+    """Above the panel, in one line or two."""
+    broken = lines(words, width - 20)  # bold letters are wider
+    return [text(0, TOP - 12 - LINE * i, line, style="font-weight:bold") for i, line in enumerate(reversed(broken))]
 
 
-def tick_below(panel: Panel, at: float, words: str) -> str:
-    x, bottom = panel.x(at), TOP + HEIGHT
-    return (
-        f'<path d="M{x:.1f} {bottom}v4" stroke="#888"/>'
-        f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{words}</text>'
-    )
+def ticks_below(panel: Panel, named: Sequence[tuple[float, str]]) -> list[str]:
+    """Places and their names, without those whose name would lie on the next one to the right."""
+    parts, free, bottom = [], math.inf, TOP + HEIGHT
+    for at, words in sorted(named, reverse=True):
+        x, half = panel.x(at), CHARACTER * len(words) / 2
+        if x + half < free:
+            parts.append(f'<path d="M{x:.1f} {bottom}v4" stroke="#888"/>{text(x, bottom + 17, words, anchor="middle")}')
+            free = x - half - 4
+    return parts
 
 
 def tick_beside(panel: Panel, at: float, words: str) -> str:
     y = panel.y(at)
-    return (
-        f'<path d="M{LEFT - 4} {y:.1f}h4" stroke="#888"/>'
-        f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{words}</text>'
-    )
+    return f'<path d="M{LEFT - 4} {y:.1f}h4" stroke="#888"/>{text(LEFT - 7, y + 4, words, anchor="end")}'
 
 
 def name_below(panel: Panel, words: str) -> str:
-    return f'<text x="{LEFT + PANEL / 2}" y="{TOP + HEIGHT + 33}" text-anchor="middle">{escape(words)}</text>'
+    return text(LEFT + panel.across / 2, TOP + HEIGHT + 36, words, anchor="middle")
 
 
 def marker(kind: str, x: float, y: float, fill: str, stroke: str, name: str) -> str:

@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
+from math import ceil
+from typing import TypeVar
 
 from matplotlib.figure import Figure
 
+from course_lib.figures.svg import CHARACTER, LINE, drawing, fitted, key, paragraph, swatch, text
+from course_lib.quantity import counted
+
 # colours that the colour-blind tell apart (Okabe and Ito); who is chosen or shut out also stands in words and numbers
 CHOSEN, OPEN, CLOSED, BIASED = "#0072B2", "#56B4E9", "#999999", "#D55E00"
-LEFT, WIDTH, GAP = 8, 720, 14  # px: bars start, whole picture, between two groups
-TOP, BOTTOM = 100, 290  # px: ends of the axis
-NARROW = 120  # px: in a group with less, each line of words becomes two
+PITCH, GAP = 34, 12  # px: the least room per expert, and between two groups
+BARS = 150  # px: height of the axis
+MONOSPACE = 10.3  # px: width of a character of the sentence
 SPACE = "␣"
-SMALL = "font-size:12px"
+BOLD = "font-weight:bold"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,15 @@ class RoutedToken:
         return self.biased[expert] != self.scores[expert]
 
     @property
+    def place(self) -> str:
+        """Which of the tokens it is."""
+        return f"token {self.position}, counted from 0 to {len(self.tokens) - 1}"
+
+    @property
     def result(self) -> str:
         gates, machines = sum(self.gates.values()), f"{len(self.visited)} of {self.n_group} machines"
         where = f" on {machines} ({', '.join(map(str, self.visited))})" if self.n_group > 1 else ""
-        return f"{len(self.gates)} of {len(self.scores)} experts{where}; gates sum to {gates:.2f}"
+        return f"{len(self.gates)} of {counted(len(self.scores), 'expert')}{where}; gates sum to {gates:.2f}"
 
     @property
     def summary(self) -> str:
@@ -94,67 +106,105 @@ class RoutedToken:
 LEGEND = ((CHOSEN, "chosen, its gate above"), (OPEN, "open, not chosen"), (CLOSED, "machine is closed"))
 
 
-def routing_svg(routed: RoutedToken) -> str:
-    """The picture as SVG text, in the text colour of the page it stands on."""
+def routing_html(routed: RoutedToken) -> str:
+    """The picture for a page of any width."""
+    return fitted(partial(routing_svg, routed), routed.summary)
+
+
+def problem_html(message: str) -> str:
+    """Stands in for the picture when the controls ask for a routing that cannot be."""
+    said = f"No such routing: {message}. Move a control back."
+    return f'<div role="img" aria-label="{escape(said)}" style="font:bold 13px sans-serif">{escape(said)}</div>'
+
+
+def routing_svg(routed: RoutedToken, width: int) -> str:
+    """The picture, `width` px wide, in the text colour of the page that it stands on."""
+    parts, y = _sentence(routed, width)
+    rows = _rows(routed, width)
+    for experts in rows:
+        row, y = _row(routed, experts, len(rows[0]), width, y)
+        parts += row
+    legend = [(swatch(colour), words) for colour, words in LEGEND]
+    legend.append((_outline(1, 0, 12, 12), "affinity + bias, to choose"))
+    keys, y = key(legend, y + LINE, width)
+    result, y = paragraph(0, y, routed.result, width, BOLD)
+    return drawing(width, y - 8, [*parts, *keys, *result])
+
+
+def _rows(routed: RoutedToken, width: int) -> list[list[int]]:
+    """The experts of each row: whole groups where one fits, or else parts of a group."""
+    groups = int((width + GAP) / (routed.group_size * PITCH + GAP))
+    if groups:
+        return [[expert for group in row for expert in group] for row in _evenly(routed.groups, groups)]
+    return [list(row) for group in routed.groups for row in _evenly(group, int(width / PITCH))]
+
+
+def _evenly(items: Sequence[T], most: int) -> list[Sequence[T]]:
+    """In order, in parts of about equal length, none longer than `most`."""
+    length = ceil(len(items) / ceil(len(items) / most))
+    return [items[i : i + length] for i in range(0, len(items), length)]
+
+
+def _row(routed: RoutedToken, experts: Sequence[int], most: int, width: int, top: float) -> tuple[list[str], float]:
+    """Frames of the groups with their bars, of which a row has `most`, and the `y` below."""
+    groups = [(i, [e for e in experts if e in members]) for i, members in enumerate(routed.groups)]
+    groups = [(i, members) for i, members in groups if members]
+    pitch = (width - GAP * (ceil(most / routed.group_size) - 1) - 2) / most
+    heads = [[line for words in routed.header(i) for line in _narrow(words, pitch * len(m))] for i, m in groups]
     low, high = routed.limits
-    scale = (BOTTOM - TOP) / (high - low)
-    zero = BOTTOM + scale * low
-    pitch = (WIDTH - 2 * LEFT - GAP * (routed.n_group - 1)) / len(routed.scores)
-    parts = [_head(routed.summary, BOTTOM + 92), _sentence(routed)]
-    for group, members in enumerate(routed.groups):
-        left, width = LEFT + members[0] * pitch + group * GAP, pitch * len(members)
+    above = top + LINE * max(map(len, heads)) + 2 * LINE + 8  # room for "shut out" above the highest bar
+    scale = BARS / (high - low)
+    zero, bottom = above + scale * high, above + BARS + 2 * LINE + 6
+    parts, left = [], 1.0
+    for (_, members), head in zip(groups, heads, strict=True):
+        wide = pitch * len(members)
         dashes = "" if members[0] in routed.open_experts else ' stroke-dasharray="5 5"'
         parts.append(
-            f'<rect x="{left:.1f}" y="34" width="{width:.1f}" height="{BOTTOM + 6}" rx="6" fill="none" '
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{bottom - top:.1f}" rx="6" fill="none" '
             f'stroke="currentColor" stroke-opacity="0.5"{dashes}/>'
         )
-        parts += _lines(left + width / 2, 51, _fitted(routed.header(group), width))
-        parts.append(_line(left, left + width, zero))
-        for expert in members:
-            parts.append(_expert(routed, expert, left + (expert - members[0] + 0.5) * pitch, pitch, zero, scale))
-    return "".join([*parts, *_legend(routed), "</svg>"])
+        parts += [text(left + wide / 2, top + LINE * (i + 1), line, anchor="middle") for i, line in enumerate(head)]
+        parts.append(f'<path d="M{left:.1f} {zero:.1f}h{wide:.1f}" stroke="currentColor"/>')
+        for i, expert in enumerate(members):
+            parts += _expert(routed, expert, left + (i + 0.5) * pitch, pitch, zero, scale, bottom)
+        left += wide + GAP
+    return parts, bottom + 10
 
 
-def problem_svg(message: str) -> str:
-    """What stands in place of the picture when the controls ask for something that cannot be."""
-    said = f"No such routing: {message}. Move a control back."
-    return f'{_head(said, 60)}<text x="{LEFT}" y="34" font-weight="bold">{escape(said)}</text></svg>'
+def _narrow(words: str, width: float) -> list[str]:
+    return words.split(": ") if len(words) * CHARACTER > width else [words]
 
 
-def _head(label: str, height: float) -> str:
+def _sentence(routed: RoutedToken, width: int) -> tuple[list[str], float]:
+    """All tokens, the present one marked, in as many lines as they need."""
+    rows, room = [[]], int(width / MONOSPACE)
+    for i, token in enumerate(routed.tokens):
+        if sum(len(other) for _, other in rows[-1]) + len(token) > room:
+            rows.append([])
+        rows[-1].append((i, token.replace(" ", SPACE)))
+    parts = []
+    for y, row in enumerate(rows):
+        spans = "".join(
+            f'<tspan font-weight="bold" text-decoration="underline">{escape(token)}</tspan>'
+            if i == routed.position
+            else escape(token)
+            for i, token in row
+        )
+        parts.append(f'<text y="{20 + 22 * y}" style="font:17px monospace">{spans}</text>')
+    bottom = 20 + 22 * len(rows)
+    return [*parts, text(0, bottom - 2, routed.place)], bottom + 8
+
+
+def _outline(x: float, y: float, width: float, height: float) -> str:
     return (
-        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {WIDTH} {height}" width="100%" '
-        f'style="max-width:{WIDTH}px;font:13px sans-serif" fill="currentColor">'
+        f'<rect class="biased" x="{x:.1f}" y="{y:.2f}" width="{width:.1f}" height="{height:.2f}" fill="none" '
+        f'stroke="{BIASED}" stroke-width="2.5" stroke-dasharray="5 3"/>'
     )
 
 
-def _text(x: float, y: float, text: str, style: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle" style="{style}">{escape(text)}</text>'
-
-
-def _lines(x: float, y: float, lines: Sequence[str], style: str = "") -> list[str]:
-    return [_text(x, y + 14 * i, line, style) for i, line in enumerate(lines)]
-
-
-def _fitted(header: Sequence[str], width: float) -> list[str]:
-    return [part for line in header for part in (line.split(": ") if width < NARROW else [line])]
-
-
-def _line(left: float, right: float, y: float) -> str:
-    return f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor"/>'
-
-
-def _sentence(routed: RoutedToken) -> str:
-    shown = [escape(token.replace(" ", SPACE)) for token in routed.tokens]
-    here = routed.position
-    shown[here] = f'<tspan font-weight="bold" text-decoration="underline">{shown[here]}</tspan>'
-    return (
-        f'<text x="{LEFT}" y="20" style="font:17px monospace">{"".join(shown)}'
-        f'<tspan dx="16" style="font:13px sans-serif">token {here} of {len(shown)}</tspan></text>'
-    )
-
-
-def _expert(routed: RoutedToken, expert: int, middle: float, pitch: float, zero: float, scale: float) -> str:
+def _expert(
+    routed: RoutedToken, expert: int, middle: float, pitch: float, zero: float, scale: float, bottom: float
+) -> list[str]:
     """Bar, outline of the biased score, gate above, number and affinity below."""
     bar, score, biased = 0.56 * pitch, scale * routed.scores[expert], scale * routed.biased[expert]
     parts = [
@@ -162,32 +212,17 @@ def _expert(routed: RoutedToken, expert: int, middle: float, pitch: float, zero:
         f'height="{score:.2f}" fill="{routed.colour(expert)}"/>'
     ]
     if routed.is_biased(expert):
-        parts.append(
-            f'<rect class="biased" x="{middle - bar / 2 - 4:.1f}" y="{zero - max(biased, 0):.2f}" '
-            f'width="{bar + 8:.1f}" height="{abs(biased):.2f}" fill="none" stroke="{BIASED}" stroke-width="2.5" '
-            'stroke-dasharray="5 3"/>'
-        )
-    if mark := routed.mark(expert):
-        style = "font-weight:bold" if expert in routed.gates else SMALL
-        lines = mark.split("\n")
-        above = zero - scale * max(routed.height(expert), 0) + 8 - 14 * len(lines)
-        parts += _lines(middle, above, lines, style)
-    parts.append(_text(middle, BOTTOM + 17, str(expert), "font-weight:bold"))
-    parts.append(_text(middle, BOTTOM + 33, f"{routed.scores[expert]:.2f}", SMALL))
-    return "".join(parts)
-
-
-def _legend(routed: RoutedToken) -> list[str]:
-    x, y, parts = float(LEFT), BOTTOM + 62, []
-    for colour, words in LEGEND:
-        parts.append(f'<rect x="{x:.0f}" y="{y - 11}" width="14" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{x + 19:.0f}" y="{y}">{words}</text>')
-        x += 26 + 7.2 * len(words)
-    parts.append(
-        f'<rect x="{x:.0f}" y="{y - 11}" width="14" height="12" fill="none" stroke="{BIASED}" stroke-width="2.5" '
-        f'stroke-dasharray="5 3"/><text x="{x + 19:.0f}" y="{y}">affinity + bias, to choose</text>'
-    )
-    return [*parts, f'<text x="{LEFT}" y="{y + 22}" font-weight="bold">{routed.result}</text>']
+        parts.append(_outline(middle - bar / 2 - 4, zero - max(biased, 0), bar + 8, abs(biased)))
+    above = routed.mark(expert).split("\n")
+    y = zero - scale * max(routed.height(expert), 0) - 6 - 15 * (len(above) - 1)
+    parts += [
+        text(middle, y + 15 * i, line, anchor="middle", style=BOLD if expert in routed.gates else "")
+        for i, line in enumerate(above)
+        if line
+    ]
+    parts.append(text(middle, bottom - LINE - 6, str(expert), anchor="middle", style=BOLD))
+    parts.append(text(middle, bottom - 6, f"{routed.scores[expert]:.2f}", anchor="middle"))
+    return parts
 
 
 def routing_figure(routed: RoutedToken) -> Figure:

@@ -1,12 +1,11 @@
 """The scaling explorer's picture and numbers as HTML, in the text colour of the page it stands on."""
 
 import math
+from functools import partial
 from html import escape
 
 from course_lib.figures.panels import (
     HEIGHT,
-    LEFT,
-    PANEL,
     TOP,
     Panel,
     cross,
@@ -15,34 +14,33 @@ from course_lib.figures.panels import (
     marker,
     name_below,
     side_by_side,
-    tick_below,
     tick_beside,
+    ticks_below,
     title,
 )  # fmt: skip
 from course_lib.figures.scaling import AXES, HELD, Curve, Dot, ScalingPicture, power, short
+from course_lib.figures.svg import CHARACTER, LINE
+from course_lib.figures.tables import table
 from course_lib.quantity import Estimate
 
 GREY = "#888"
 PAPER = "var(--jp-layout-color0,Canvas)"
 HALO = f"paint-order:stroke;stroke:{PAPER};stroke-width:4px"  # keeps lines off the letters
 BAR = 'stroke-width="4"'  # an interval, opaque: on a dark page half of a dark blue cannot be seen
-CHARACTER, LINE = 7.6, 18  # px: the width of a character in a wide font, and from one line of words to the next
-CELL = "padding:2px 16px 2px 4px;text-align:left"
 
 
 def scaling_html(picture: ScalingPicture) -> str:
     """The picture, its numbers, and what must be said of them."""
-    panels = (
-        _losses(picture, Panel(picture.params_ends, picture.loss_ends, False)),
-        _optima(picture, Panel(picture.flops_ends, picture.params_ends, True)),
-    )
-    return f"<div>{side_by_side(picture.summary, panels, _legend(picture))}{_table(picture)}{_notes(picture)}</div>"
+    panels = (partial(_losses, picture), partial(_optima, picture))
+    pictures = side_by_side(picture.summary, panels, _legend(picture))
+    return f"<div>{pictures}{table(*picture.table, bold=picture.drawn)}{_notes(picture)}</div>"
 
 
-def _losses(picture: ScalingPicture, panel: Panel) -> list[str]:
+def _losses(picture: ScalingPicture, width: int) -> list[str]:
     """Loss over size."""
-    parts = [title(panel, picture.titles[0]), name_below(panel, AXES["params"])]
-    parts += [tick_below(panel, n, short(n)) for n in log_ticks(panel.x_ends)]
+    panel = Panel(width, picture.params_ends, picture.loss_ends, False)
+    parts = [*title(picture.titles[0], width), name_below(panel, AXES["params"])]
+    parts += ticks_below(panel, [(n, short(n)) for n in log_ticks(panel.x_ends)])
     parts += [tick_beside(panel, loss, f"{loss:g}") for loss in linear_ticks(panel.y_ends)]
     parts.append(panel.frame())
     for curve in picture.curves:
@@ -77,11 +75,12 @@ def _bet(picture: ScalingPicture, panel: Panel) -> list[str]:
     return [*(f'<path class="bet" d="{d}" stroke="currentColor" stroke-opacity="0.45"/>' for d in lines), cross(x, y)]
 
 
-def _optima(picture: ScalingPicture, panel: Panel) -> list[str]:
+def _optima(picture: ScalingPicture, width: int) -> list[str]:
     """Best size over budget."""
+    panel = Panel(width, picture.flops_ends, picture.params_ends, True)
     way, at = picture.way, panel.x(picture.forecast_at)
-    parts = [title(panel, picture.titles[1]), name_below(panel, AXES["flops"])]
-    parts += [tick_below(panel, flops, power(flops)) for flops in _apart(picture, panel)]
+    parts = [*title(picture.titles[1], width), name_below(panel, AXES["flops"])]
+    parts += ticks_below(panel, [(flops, power(flops)) for flops in (*picture.budgets, picture.forecast_at)])
     parts += [tick_beside(panel, n, short(n)) for n in log_ticks(panel.y_ends)]
     parts += [panel.frame(), f'<path d="M{at:.1f} {TOP}v{HEIGHT}" stroke="{GREY}" stroke-dasharray="2 4"/>']
     band = [(flops, n) for flops, n in way.line if n.has_interval]
@@ -112,15 +111,6 @@ def _reason(picture: ScalingPicture, panel: Panel) -> list[str]:
     ]
 
 
-def _apart(picture: ScalingPicture, panel: Panel) -> list[float]:
-    """The budgets that can be named below the axis, from the forecast's down."""
-    named = [picture.forecast_at]
-    for flops in reversed(picture.budgets):
-        if panel.x(named[-1]) - panel.x(flops) > 40:
-            named.append(flops)
-    return named
-
-
 def _point(panel: Panel, flops: float, n: Estimate, tint: str, shape: str) -> str:
     x, parts = panel.x(flops), ""
     if n.has_interval:
@@ -138,7 +128,7 @@ def _dot(picture: ScalingPicture, dot: Dot, x: float, y: float) -> str:
 
 def _budget_names(picture: ScalingPicture, panel: Panel) -> list[str]:
     """Right of the last run of each, lower at the edge; a name that would lie on the one above it goes down."""
-    parts, free, edge = [], -math.inf, LEFT + PANEL - 66
+    parts, free, edge = [], -math.inf, panel.width - 94
     ends = [max((d for d in picture.dots if d.flops == c), key=lambda dot: dot.params) for c in picture.budgets]
     for dot in sorted(ends, key=lambda dot: -dot.loss):
         x, y = panel.x(dot.params) + 14, panel.y(dot.loss) + 11  # below the parabola, which rises there
@@ -157,21 +147,6 @@ def _legend(picture: ScalingPicture) -> list[tuple[str, str]]:
         (cross(9, 9), f"forecast for {power(picture.forecast_at)} FLOP"),
     ]
     return items if picture.held is None else [*items, (marker("*", 9, 9, HELD, HELD, "key"), "the run there")]
-
-
-def _table(picture: ScalingPicture) -> str:
-    """The way that is drawn stands in bold."""
-    heads, rows = picture.table
-    head = "".join(f'<th scope="col" style="{CELL}">{escape(words)}</th>' for words in heads)
-    body = ""
-    for i, (name, *cells) in enumerate(rows):
-        style = f"{CELL};font-weight:{'bold' if i == picture.drawn else 'normal'}"
-        said = "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in cells)
-        body += f'<tr><th scope="row" style="{style}">{escape(name)}</th>{said}</tr>'
-    return (
-        '<table style="font:13px sans-serif;border-collapse:collapse"><thead style="border-bottom:1px solid #888">'
-        f"<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
 
 
 def _notes(picture: ScalingPicture) -> str:

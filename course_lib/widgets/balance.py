@@ -2,24 +2,28 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from functools import cache
 from html import escape
-from typing import Any
+from threading import Event, RLock, Thread
+from typing import Any, cast
 
 import ipywidgets as widgets
 import torch
 
-from course_lib import corpus, routing
+from course_lib import corpus, devices, routing
 from course_lib.config import ModelConfig, mini
 from course_lib.corpus import Corpus
-from course_lib.figures.balance import BalancePicture, balance_svg
+from course_lib.figures.balance import BalancePicture, balance_html
 from course_lib.model import MiniDeepSeek
 from course_lib.moe import Router
+from course_lib.quantity import counted
 from course_lib.training import History, Recipe, Training, UpdateBias
-from course_lib.widgets.controls import choice, in_a_row, named
+from course_lib.widgets.controls import OptionSlider, choice, in_a_column, in_a_row
+from course_lib.widgets.telling import told
 
-# what the settings are called in a config, and beside their controls
+# what the settings are called in a config, and next to their controls
 LABELS = {
     "num_experts_per_tok": "experts chosen",
     "n_routed_experts": "experts",
@@ -30,9 +34,8 @@ BALANCE = {"nothing": "nothing", "a loss": "loss", "a bias": "bias", "both": "bo
 SMALL_TO_LARGE = [0.0001, 0.001, 0.01, 0.1]
 MOST_STEPS = 400  # about a minute on 2 cores
 DRAW_EVERY = 4  # steps
-STOP = "Interrupt the kernel (■) to stop."
 STORIES = 1_000_000  # bytes: more than the longest training here reads
-WIDE = {"description_width": "120px"}
+WIDE = {"description_width": "112px"}
 
 # scores [m, e], bias [e], top_k, n_group, topk_group, scale -> indices [m, k], weights [m, k]
 Route = Callable[..., tuple[Any, Any]]
@@ -72,36 +75,50 @@ class Settings:
 
 
 class BalanceLab(widgets.VBox):
-    """Controls and a picture of the load; `run()`, in a cell of its own, reads the controls and trains.
+    """Controls, a picture of the load, and a button that trains while the notebook stays usable.
 
-    Interrupt the kernel to stop it, and run that cell again to go on. Keywords are the fields of Settings. Functions of
-    your own take the place of the course's: `route(scores, bias, top_k, n_group=1, topk_group=1, scale=1.0)` chooses
-    experts and weighs them, `update_bias(bias, load, speed)` moves the biases after each step.
+    `run()` trains in a cell instead, until it is done or the kernel is interrupted. Keywords are the fields of
+    Settings. Your own functions can replace the course's: `route(scores, bias, top_k, n_group=1, topk_group=1,
+    scale=1.0)` chooses experts and weighs them, `update_bias(bias, load, speed)` moves the biases after each step.
+    Both get tensors on `device`: the CPU by default, where a training that was stopped goes on to the bit as if it
+    had not been.
+
+    Raises:
+        ValueError: no such device here.
     """
 
-    def __init__(self, *, route: Route | None = None, update_bias: UpdateBias | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        route: Route | None = None,
+        update_bias: UpdateBias | None = None,
+        device: str = "cpu",
+        **settings: Any,
+    ) -> None:
         first = Settings(**settings)
-        self.route, self.update_bias = route, update_bias
+        self.route, self.update_bias, self.device = route, update_bias, devices.choose(device)
         self.training: Training | None = None
+        self.thread, self._job, self._lock = Thread(), None, RLock()
         self._trained: tuple[Settings, Route | None, UpdateBias | None] | None = None
         self.controls = _controls(first)
+        self.button = widgets.Button(description="Train", button_style="primary")  # Stop or Continue at times
         self.start_over = widgets.Button(description="start over", tooltip="forget this training")
-        self.progress = widgets.IntProgress(value=0, min=0, max=first.steps, layout={"width": "240px"})
-        self.progress_text, self.status, self.picture = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        left = [self.controls[name] for name in ("alpha", "speed", "steps")]
-        right = [self.controls[name] for name in ("experts", "top_k", "n_group", "topk_group")]
+        self.progress, self.status, self.picture = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        left = in_a_column(*(self.controls[name] for name in ("alpha", "speed", "experts")))
+        right = in_a_column(*(self.controls[name] for name in ("top_k", "n_group", "topk_group", "steps")))
         super().__init__(
             [
-                named("balance by", self.controls["balance"]),
-                named("text", self.controls["text"]),
-                in_a_row(widgets.VBox([*left, self.start_over]), widgets.VBox(right)),
-                in_a_row(self.progress, self.progress_text),
+                self.controls["balance"],
+                self.controls["text"],
+                in_a_row(left, right),
+                in_a_row(self.button, self.start_over, self.progress),
                 self.status,
                 self.picture,
             ]
         )
         for control in self.controls.values():
             control.observe(self._changed, names="value")
+        self.button.on_click(self._pressed)
         self.start_over.on_click(self._forget)
         self._forget()
 
@@ -123,94 +140,186 @@ class BalanceLab(widgets.VBox):
 
     def run(self) -> None:
         """Trains to the last step, or until the kernel is interrupted; goes on if the controls are as they were."""
+        if self._job is not None:  # the button started it: go on here
+            self._job.stop.set()
+            self.thread.join()
         try:
-            self._train(self._begin())
+            if (job := self._begin()) is not None:
+                self._train(job)
         except KeyboardInterrupt:
-            self._progress()
-            self._draw()
-            self._say(self._next())
-        except _RefusedError as refusal:
-            self._say(f"<b>Not started.</b> {escape(str(refusal))}")
-        except BaseException:  # part of a step may be done, so there is nothing to go on from
-            self._say(f"An error stopped the training in step {len(self.history.steps) + 1}; the cell says which.")
-            self.training = self._trained = None
+            self._end(self._job)
+        except BaseException as error:
+            self._fail(self._job, error)
             raise
 
-    def _begin(self) -> Training:
-        """The training that the controls ask for: the one under way, or a new one."""
-        wanted = (self.settings, self.route, self.update_bias)
-        if self.training is not None and wanted == self._trained:
-            self._say(f"Going on. {STOP}")
-            return self.training
-        done = f"Something was changed after {len(self.history.steps)} steps: this is a new training. "
-        self._say((done if self.training else "") + STOP)
-        settings = self.settings
+    def _pressed(self, button: Any) -> None:
+        with self._lock:
+            if self._job is not None:
+                self._job.stop.set()
+                self._say("Stopping after the step under way ...")
+            elif (job := self._begin(background=True)) is not None:  # the kernel goes on listening
+                self.thread = Thread(target=copy_context().run, args=(self._in_background, job), daemon=True)
+                self.thread.start()
+
+    def _in_background(self, job: "_Job") -> None:
+        try:
+            self._train(job)
+        except BaseException as error:  # whatever a student's function may raise
+            self._fail(job, error)
+
+    def _begin(self, background: bool = False) -> "_Job | None":
+        """A stretch of the training that the controls ask for; None if it is complete, or cannot be."""
+        wanted, again = (self.settings, self.route, self.update_bias), self.training is not None and self._unchanged
+        if again and self._complete:
+            self._say(self._next())
+            return None
+        if not again:
+            try:
+                self.training = self._new_training(wanted[0])
+            except _RefusedError as refusal:
+                self._refuse(refusal)
+                return None
+            self._trained = wanted
+        self._job = _Job(cast(Training, self.training))
+        self.button.description, self.button.button_style = "Stop", "warning"
+        self.button.disabled = not background  # a busy kernel would hear the click only after the cell
+        stop = "Press <i>Stop</i> to stop." if background else "Interrupt the kernel (■) to stop."
+        self._say(f"Training on {self._place}. {stop} Controls are read when a training begins.")
+        self._progress()
+        self._draw()
+        return self._job
+
+    def _new_training(self, settings: Settings) -> Training:
         try:
             config, recipe, text = settings.config, settings.recipe, _text(settings.text)
         except (ValueError, OSError) as error:
             raise _RefusedError(_in_labels(str(error))) from error
-        model = _untrained(config)
-        if self.route is not None:
-            _route_by(self.route, model)
-        self.training = Training(model, text, recipe, update_bias=self.update_bias or routing.update_bias)
-        self._trained = wanted
-        self.progress.max = settings.steps
-        self._progress()
-        return self.training
+        with self.device:
+            model = _untrained(config).to(self.device)
+            if self.route is not None:
+                _route_by(self.route, model)
+            return Training(model, text, recipe, update_bias=self.update_bias or routing.update_bias)
 
-    def _train(self, training: Training) -> None:
-        first, steps, began = training.step, training.recipe.steps, time.perf_counter()
-        self._draw()
-        for _ in training.run():
-            a_step = (time.perf_counter() - began) / (training.step - first)
-            self._progress(f", {a_step * (steps - training.step):.0f} s left")
-            if training.step % DRAW_EVERY == 0 or training.step == steps:
+    def _refuse(self, refusal: Exception) -> None:
+        self._show_progress(0, self.settings.steps, "not started")
+        old = "The picture still shows the training before. " if self.history.steps else ""
+        self._say(f"<b>Not started.</b> {escape(str(refusal))}. {old}")
+
+    def _train(self, job: "_Job") -> None:
+        training, first, began = job.training, job.training.step, time.perf_counter()
+        steps = training.recipe.steps
+        with self.device:  # tensors that a student's function makes belong there, whatever PyTorch's default is
+            for _ in training.run():
+                with self._lock:
+                    if self._job is not job:  # forgotten meanwhile
+                        return
+                    per_step = (time.perf_counter() - began) / (training.step - first)
+                    self._progress(f", {per_step * (steps - training.step):.0f} s left")
+                    if training.step % DRAW_EVERY == 0:
+                        self._draw()
+                if job.stop.is_set():
+                    break
+        self._end(job)
+
+    def _end(self, job: "_Job | None") -> None:
+        """The last word on a stretch of training, complete or stopped."""
+        with self._lock:
+            if self._job is job:
+                self._job = None
+                self._progress()
                 self._draw()
-        self._progress()
-        self._say(self._next())
+                self._settle()
+
+    def _fail(self, job: "_Job | None", error: BaseException) -> None:
+        """Part of a step may be done, so there is nothing to go on from."""
+        with self._lock:
+            if self._job is not job:
+                return
+            step = len(self.history.steps) + 1
+            self._forget()
+            what = escape(told(error, self.route, self.update_bias))
+            self._say(f"<b>An error stopped the training in step {step}.</b> {what}")
 
     def _progress(self, left: str = "") -> None:
-        done = self.progress.value = len(self.history.steps)
-        words = f"step {done} of {self.progress.max}"
+        done, steps = len(self.history.steps), self._trained[0].steps if self._trained else self.settings.steps
+        words = f"step {done} of {steps}"
         if done:
             step = self.history.steps[-1]
             violations = " and ".join(f"{value:.2f}" for value in routing.max_violation(step.load).tolist())
             words += f": loss {step.loss:.2f}, MaxVio {violations}{left}"
-        self.progress_text.value = words
+        self._show_progress(done, steps, words)
+
+    def _show_progress(self, done: int, steps: int, words: str) -> None:
+        bar = f'<progress aria-label="training" value="{done}" max="{steps}" style="max-width:100%"></progress>'
+        self.progress.value = f'<div style="line-height:1.4">{bar} {words}</div>'
+
+    def _settle(self) -> None:
+        """Button and words while nothing is trained."""
+        going_on = bool(self.history.steps) and self._unchanged and not self._complete
+        self.button.description, self.button.button_style = "Continue" if going_on else "Train", "primary"
+        self.button.disabled = False
+        self._say(self._next())
+
+    @property
+    def _unchanged(self) -> bool:
+        return (self.settings, self.route, self.update_bias) == self._trained
+
+    @property
+    def _complete(self) -> bool:
+        return self.training is not None and self.training.step == self.training.recipe.steps
+
+    @property
+    def _place(self) -> str:
+        return "the CPU" if self.device.type == "cpu" else str(self.device)
 
     def _next(self) -> str:
-        """What the next run() will do."""
-        done, steps = len(self.history.steps), self.progress.max
+        """What the button will do."""
+        done = counted(len(self.history.steps), "step")
         if self.training is None:
-            return "Set the controls, then run the cell with <code>.run()</code> in it. It reads them when it starts."
-        if (self.settings, self.route, self.update_bias) != self._trained:
-            return f"Changed after {done} steps: the next <code>.run()</code> begins a new training."
-        if done == steps:
-            return f"Complete, {steps} steps. Change a control or press <i>start over</i>, then run that cell again."
-        return f"Stopped after {done} of {steps} steps. Run that cell again to go on, to the bit as if never stopped."
+            return f"Set the controls, then press <i>Train</i>. It trains on {self._place}."
+        if not self._unchanged:
+            return f"Changed after {done}: <i>Train</i> begins a new training."
+        if self._complete:
+            return f"Complete, {done}. Change a control or press <i>start over</i> to train again."
+        exactly = ", to the bit as if never stopped" if self.device.type == "cpu" else ""
+        of = counted(self.training.recipe.steps, "step")
+        return f"Stopped after {len(self.history.steps)} of {of}. Press <i>Continue</i> to go on{exactly}."
 
     def _changed(self, change: Any = None) -> None:
         balance = self.controls["balance"].value
         self.controls["alpha"].disabled = balance not in ("loss", "both")
         self.controls["speed"].disabled = balance not in ("bias", "both")
-        if self.training is None:  # what was trained stays in sight until the next run
-            self.progress.max = self.settings.steps
-            self._progress()
-            self._draw()
-        self._say(self._next())
+        with self._lock:
+            if self._job is not None:  # what is under way goes on as it began
+                return
+            self._progress()  # what was trained stays in sight until the next training
+            if self.training is None:
+                self._draw()
+            self._settle()
 
     def _forget(self, button: Any = None) -> None:
-        self.training = self._trained = None
-        self._changed()
+        with self._lock:
+            if self._job is not None:
+                self._job.stop.set()
+            self.training = self._trained = self._job = None
+            self._changed()
 
     def _say(self, what: str) -> None:
         self.status.value = f'<div aria-live="polite" style="line-height:1.4">{what}</div>'
 
     def _draw(self) -> None:
-        self.picture.value = balance_svg(self.shown)
+        self.picture.value = balance_html(self.shown)
 
     def __repr__(self, **_: object) -> str:
-        return "BalanceLab: run this cell and the next to train; a picture of a run stands beside it"
+        return "BalanceLab: run this cell, then press Train"
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A stretch of training, in a cell or in the background."""
+
+    training: Training
+    stop: Event = field(default_factory=Event)
 
 
 class _RefusedError(Exception):
@@ -245,7 +354,7 @@ def _controls(first: Settings) -> dict[str, Any]:
 
     def among(name: str, options: list[Any], label: str) -> Any:
         value = getattr(first, name)
-        return widgets.SelectionSlider(options=sorted({*options, value}), value=value, description=label, style=WIDE)
+        return OptionSlider(options=sorted({*options, value}), value=value, description=label)
 
     def number(name: str, low: int, high: int, label: str) -> Any:
         value = getattr(first, name)
@@ -269,7 +378,7 @@ def _controls(first: Settings) -> dict[str, Any]:
 
 def _untrained(config: ModelConfig) -> MiniDeepSeek:
     """The same one every time, so that two trainings differ in their settings only."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.device("cpu"):
         torch.manual_seed(0)
         return MiniDeepSeek(config)
 

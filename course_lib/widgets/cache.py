@@ -10,14 +10,13 @@ import ipywidgets as widgets
 
 from course_lib.accounting import serving
 from course_lib.config import ModelConfig, published, published_names
-from course_lib.figures.cache import CacheBars, cache_svg
-from course_lib.widgets.controls import box, choice, in_a_row, named
+from course_lib.figures.cache import CacheBars, cache_html
+from course_lib.widgets.controls import IntegerSlider, OptionSlider, box, choice, in_a_row, named
 
 MODELS = ("deepseek-v3", "deepseek-v2-lite", "llama-3-8b", "llama-3.1-405b", "deepseek-llm-67b", "llama-2-7b")
 # as published by NVIDIA for each card
 MEMORY = {"80 GB (A100, H100)": 80, "141 GB (H200)": 141, "180 GB (B200)": 180}
 ELEMENTS = {"fp32, 4 bytes": 4, "bf16, 2 bytes": 2, "fp8, 1 byte": 1, "6 bits, as V2 serves": 0.75}
-LONG: Any = {"style": {"description_width": "120px"}, "layout": {"width": "420px"}}
 
 
 class CacheExplorer(widgets.VBox):
@@ -36,19 +35,19 @@ class CacheExplorer(widgets.VBox):
         self.elements = elements
         names = dict.fromkeys((*models, *published_names()))
         self.models = {name: box(name, name in models) for name in names}
-        self.context = widgets.SelectionSlider(
-            options=[(f"{2**i:,}", 2**i) for i in range(9, 21)], value=context, description="context [tokens]", **LONG
+        self.context = OptionSlider(
+            options=[(f"{2**i:,}", 2**i) for i in range(9, 21)], value=context, description="context [tokens]"
         )
-        self.users = widgets.IntSlider(value=users, min=1, max=128, description="users", **LONG)
+        self.users = IntegerSlider(value=users, min=1, max=128, description="users")
         self.element = choice("cached as", ELEMENTS, value=2)
         self.memory = choice("GPU", MEMORY, value=80)
-        self.weights = box("weights on the same GPU, 2 bytes each")
+        self.weights = box("with the weights, 2 bytes each")
         self.picture = widgets.HTML()
         super().__init__(
             [
                 in_a_row(self.context, self.users),
-                named("cached as", self.element),
-                named("GPU", self.memory, self.weights),
+                self.element,
+                in_a_row(self.memory, self.weights),
                 named("models", *self.models.values()),
                 self.picture,
             ]
@@ -91,7 +90,7 @@ class CacheExplorer(widgets.VBox):
         return count
 
     def _draw(self, change: Any = None) -> None:
-        self.picture.value = cache_svg(self.bars)
+        self.picture.value = cache_html(self.bars)
 
     def __repr__(self, **_: object) -> str:
         return "CacheExplorer: run this cell to move the sliders; a picture of its first state stands beside it"

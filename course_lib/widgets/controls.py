@@ -1,31 +1,66 @@
 """Controls that answer the keyboard in JupyterLab, in rows that wrap on a narrow page.
 
-No dropdown, list or radio button is among them: with one in focus, an arrow key moves JupyterLab to another cell.
-Sliders get their arrow keys, and a button needs none.
+Dropdowns, lists and radio buttons are left out: while one of them has the focus, an arrow key moves JupyterLab to
+another cell.
 """
 
 from typing import Any
 
 import ipywidgets as widgets
 
+SLIDER = {"flex": "1 1 auto", "min_width": "240px", "max_width": "420px"}
+ROW = {"flex_flow": "row wrap", "align_items": "flex-start", "min_width": "0"}
 
-def in_a_row(*controls: widgets.Widget) -> widgets.HBox:
-    return widgets.HBox(controls, layout={"flex_flow": "row wrap"})
+
+class _Slider(widgets.Widget):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        style = {"description_width": "initial"}
+        super().__init__(*args, **{"layout": SLIDER, "style": style, **settings})
+
+
+class Slider(_Slider, widgets.FloatSlider):
+    """A number."""
+
+
+class IntegerSlider(_Slider, widgets.IntSlider):
+    """A whole number."""
+
+
+class RangeSlider(_Slider, widgets.FloatRangeSlider):
+    """Two numbers, one per handle."""
+
+
+class OptionSlider(_Slider, widgets.SelectionSlider):
+    """One of several options."""
+
+
+class OptionRangeSlider(_Slider, widgets.SelectionRangeSlider):
+    """All options from one handle to the other."""
 
 
 def choice(label: str, options: Any, **settings: Any) -> widgets.ToggleButtons:
-    """One button an option; its tooltip says of what."""
+    """One button per option; its tooltip names the choice too."""
     tooltips = [f"{label}: {name}" for name in options]
-    return widgets.ToggleButtons(options=options, tooltips=tooltips, style={"button_width": "max-content"}, **settings)
+    style = {"button_width": "max-content", "description_width": "112px"}
+    return widgets.ToggleButtons(options=options, description=label, tooltips=tooltips, style=style, **settings)
 
 
-def named(label: str, *controls: widgets.Widget, width: str = "120px") -> widgets.HBox:
-    """A label beside what has none of its own: the buttons of a choice would go below theirs."""
-    aside = widgets.Label(label, layout={"width": width, "display": "flex", "justify_content": "flex-end"})
-    return widgets.HBox([aside, widgets.HBox(controls, layout={"flex_flow": "row wrap", "flex": "1"})])
+def in_a_row(*controls: widgets.Widget) -> widgets.HBox:
+    return widgets.HBox(controls, layout=ROW)
+
+
+def in_a_column(*controls: widgets.Widget) -> widgets.VBox:
+    """A column that stands next to another one where the page has room for both."""
+    return widgets.VBox(controls, layout=SLIDER)
+
+
+def named(label: str, *controls: widgets.Widget) -> widgets.HBox:
+    """Controls after a label, or below it where there is no room."""
+    aside = widgets.Label(label, layout={"flex": "0 0 112px", "margin": "2px 0 2px 8px"})
+    return in_a_row(aside, widgets.HBox(controls, layout={**ROW, "flex": "1 1 300px"}))
 
 
 def box(description: str, value: bool = False, **settings: Any) -> widgets.Checkbox:
     """A box to tick, no wider than its words."""
-    layout = {"width": "max-content", "margin": "2px 12px"}
+    layout = {"width": "max-content", "margin": "2px 14px 2px 8px", "max_width": "100%"}
     return widgets.Checkbox(value=value, description=description, indent=False, layout=layout, **settings)

@@ -9,11 +9,10 @@ from course_lib import cost
 from course_lib.accounting import training_flops
 from course_lib.config import published
 from course_lib.cost_data import GRIDS, HOST, PUE, RUNS, WATTS, Run
-from course_lib.figures.cost import NAMES, CostPicture, cost_svg
+from course_lib.figures.cost import NAMES, CostPicture, cost_html
 from course_lib.quantity import Estimate
-from course_lib.widgets.controls import choice, in_a_row, named
+from course_lib.widgets.controls import RangeSlider, Slider, choice, in_a_column, in_a_row
 
-WIDE, LONG = {"description_width": "170px"}, {"width": "460px"}
 MOST_HOURS = 3.0  # times those that were published
 
 
@@ -25,17 +24,16 @@ class CostExplorer(widgets.VBox):
 
     def __init__(self, run: str = "DeepSeek-V3", price: float = 2.0) -> None:
         self.run = choice("training", list(RUNS), value=run)
-        self.hours = _slider("hours [x published]", min=0.35, max=MOST_HOURS, step=0.01)
-        self.mfu = _slider("MFU [% of BF16 peak]", min=11.9, max=100, step=0.1, readout_format=".1f")
-        self.price = _slider("$ per GPU hour", value=price, min=0.25, max=10, step=0.05)
+        self.hours = Slider(description="hours [x published]", min=0.35, max=MOST_HOURS, step=0.01)
+        self.mfu = Slider(description="MFU [% of BF16 peak]", min=11.9, max=100, step=0.1, readout_format=".1f")
+        self.price = Slider(description="$ per GPU hour", value=price, min=0.25, max=10, step=0.05)
         self.watts = _range("draw of the GPU [W]", WATTS, 0, min=100, max=1000, step=1, readout_format=".0f")
         percent = replace(HOST, value=100 * HOST.value, low=100 * HOST.low, high=100 * HOST.high)
         self.host = _range("rest of machine [%]", percent, 0, min=0, max=120, step=1, readout_format=".0f")
         self.pue = _range("building (PUE)", PUE, 2, min=1, max=2, step=0.01)
         self.picture = widgets.HTML()
         left, right = [self.hours, self.mfu, self.price], [self.watts, self.host, self.pue]
-        trainings = named("training", self.run, width=WIDE["description_width"])
-        super().__init__([trainings, in_a_row(widgets.VBox(left), widgets.VBox(right)), self.picture])
+        super().__init__([self.run, in_a_row(in_a_column(*left), in_a_column(*right)), self.picture])
         self._choose()
         self.run.observe(self._choose, names="value")
         self.hours.observe(self._tie, names="value")
@@ -59,12 +57,12 @@ class CostExplorer(widgets.VBox):
         share = f"{self._published_mfu / self._times:.1f}% of the BF16 peak"
         return CostPicture(
             title=f"{run.name}, {first / 1e6:.3f}M h of pre-training at {share}\n"
-            f"{hours.value / 1e6:.3f}M h in all, ${price:.2f} an hour",
+            f"{hours.value / 1e6:.3f}M h in all, ${price:.2f} per GPU hour",
             rent=cost.dollars(hours, price),
             energy=energy,
             swings=[replace(swing, name=NAMES[swing.name]) for swing in alone],
             rent_limit=2.5 * cost.dollars(run.hours, 2.0).value,
-            energy_limit=2.5 * cost.energy(run.hours, WATTS, host=HOST, pue=PUE).value,
+            energy_limit=2.6 * cost.energy(run.hours, WATTS, host=HOST, pue=PUE).value,
             rule=cost.energy(hours, run.gpu.watts).value,
             carbon={grid: cost.emissions(energy, grams) for grid, grams in GRIDS.items()},
         )
@@ -102,17 +100,13 @@ class CostExplorer(widgets.VBox):
         self._draw()
 
     def _draw(self, change: Any = None) -> None:
-        self.picture.value = cost_svg(self.shown)
+        self.picture.value = cost_html(self.shown)
 
     def __repr__(self, **_: object) -> str:
         return "CostExplorer: run this cell to move the sliders; a picture of its first state stands beside it"
 
 
-def _slider(label: str, **settings: Any) -> Any:
-    return widgets.FloatSlider(description=label, style=WIDE, layout=LONG, **settings)
-
-
 def _range(label: str, ends: Estimate, digits: int, **settings: Any) -> Any:
     """Two handles, at first at the ends of an estimate."""
     value = (round(ends.low, digits), round(ends.high, digits))
-    return widgets.FloatRangeSlider(value=value, description=label, style=WIDE, layout=LONG, **settings)
+    return RangeSlider(value=value, description=label, **settings)

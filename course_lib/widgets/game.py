@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from course_lib.figures.game import Board, board_html
 from course_lib.figures.scaling import Dot, power, short
+from course_lib.quantity import counted
 from course_lib.scaling_data import Table
 from course_lib.widgets.controls import in_a_row, named
 from course_lib.widgets.game_rules import game
@@ -42,7 +43,7 @@ class BuyAndBet(widgets.VBox):
             offer.on_click(partial(self._buy, row))
         self.bet = widgets.FloatText(
             value=self.game.bet or 0.0, description=f"your bet, a loss [{loss_unit}]",
-            style={"description_width": "max-content"}, layout={"width": "310px"},
+            style={"description_width": "max-content"}, layout={"width": "310px", "max_width": "98%"},
         )  # fmt: skip
         self.ask = widgets.Button(
             description="ask my forecast", disabled=forecast is None, tooltip="what it says of the runs you bought"
@@ -122,8 +123,7 @@ class BuyAndBet(widgets.VBox):
             self._say(f"{error}.")
             return
         self.bet.value = float(f"{loss:.4g}")
-        many = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-        self._say(f"Your forecast from {many} is {loss:.4g}. It is the bet, unless you change it.")
+        self._say(f"Your forecast from {counted(len(runs), 'run')} is {loss:.4g}. It is the bet, unless you change it.")
 
     def _lock(self, button: Any) -> None:
         try:

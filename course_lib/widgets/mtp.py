@@ -2,12 +2,10 @@
 
 import math
 import time
-import traceback
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
-from textwrap import shorten
 from threading import RLock, Thread
 from typing import Any
 
@@ -15,11 +13,14 @@ import ipywidgets as widgets
 import torch
 
 from course_lib.corpus import VOCABULARY, encode
+from course_lib.devices import place_of
 from course_lib.figures.mtp import DraftedText, Pass, draft_html, quoted
 from course_lib.generation import ACCEPTED, REPLACED, Generation, Verify, generate
 from course_lib.model import MiniDeepSeek
+from course_lib.quantity import counted
 from course_lib.speculative import tokens_per_step
-from course_lib.widgets.controls import box, in_a_row, named
+from course_lib.widgets.controls import IntegerSlider, Slider, box, in_a_row, named
+from course_lib.widgets.telling import told
 
 PROMPTS = ("ROMEO:\n", "JULIET:\nO ", "First Citizen:\n", "To be, or not to be", "In the garden lives a ")
 DRAW_EVERY = 0.1  # seconds, while it writes
@@ -44,7 +45,7 @@ class Writing:
 
     @property
     def length(self) -> str:
-        return f"{len(self.passes)} pass{'es' * (len(self.passes) != 1)}"
+        return counted(len(self.passes), "pass")
 
     def add(self, so_far: Generation) -> None:
         """One more pass."""
@@ -82,28 +83,23 @@ class DraftExplorer(widgets.VBox):
         self.model, self.new_tokens, self.verify = model, new_tokens, verify
         self.writing, self.thread, self._lock = Writing(), Thread(), RLock()
         self.prompt = widgets.Textarea(
-            value=prompt, rows=2, description="prompt", style=WIDE, layout={"width": "400px"}
+            value=prompt, rows=2, description="prompt", style=WIDE, layout={"width": "400px", "max_width": "98%"}
         )
         self.ready = {
             words: widgets.Button(description=words.replace("\n", "↵").strip(), layout={"width": "max-content"})
             for words in PROMPTS
         }
-        self.temperature = widgets.FloatSlider(
-            value=0, min=0, max=1.2, step=0.1, readout_format=".1f", description="temperature", style=WIDE,
-            layout={"width": "330px"},
-        )  # fmt: skip
+        self.temperature = Slider(value=0, min=0, max=1.2, step=0.1, readout_format=".1f", description="temperature")
         self.seed = widgets.BoundedIntText(
             value=seed, min=0, max=10**9, description="seed", style={"description_width": "40px"},
             layout={"width": "130px"},
         )  # fmt: skip
         self.speculate = box("Speculate", bool(len(model.mtp)), disabled=not len(model.mtp))
         self.button = widgets.Button(description="Write", button_style="primary")  # Stop while it writes
-        self.upto = widgets.IntSlider(
-            value=0, min=0, max=0, description="up to pass", style=WIDE, layout={"width": "600px"}
-        )
+        self.upto = IntegerSlider(value=0, min=0, max=0, description="up to pass")
         self.status, self.picture = widgets.HTML(), widgets.HTML()
         settings = [self.temperature, self.seed, self.speculate, self.button]
-        ready = named("or one of", *self.ready.values(), width=WIDE["description_width"])
+        ready = named("or one of", *self.ready.values())
         super().__init__([self.prompt, ready, in_a_row(*settings), self.status, self.upto, self.picture])
         for words, button in self.ready.items():
             button.on_click(partial(self._take, words))
@@ -131,11 +127,11 @@ class DraftExplorer(widgets.VBox):
     def _pressed(self, button: Any) -> None:
         if not self.writing.over:
             self._end(self.writing, f"Stopped after {self.writing.length}.")
-        elif (writing := self._begin()) is not None:  # the kernel goes on listening
+        elif (writing := self._begin(background=True)) is not None:  # the kernel goes on listening
             self.thread = Thread(target=copy_context().run, args=(self._write, writing), daemon=True)
             self.thread.start()
 
-    def _begin(self) -> Writing | None:
+    def _begin(self, background: bool = False) -> Writing | None:
         prompt, depth = self.prompt.value, len(self.model.mtp) if self.speculate.value else 0
         if not prompt:
             self._say("<b>Not written.</b> The prompt is empty, and the model needs at least one byte to go on from.")
@@ -143,6 +139,7 @@ class DraftExplorer(widgets.VBox):
         self._end(self.writing, "")
         self.writing = Writing(prompt, self.temperature.value, self.seed.value, depth, over=False)
         self.button.description, self.button.button_style = "Stop", "warning"
+        self.button.disabled = not background  # a busy kernel would hear the click only after the cell
         self._say("Writing ...")
         self._show()
         return self.writing
@@ -152,8 +149,8 @@ class DraftExplorer(widgets.VBox):
             said = self._written(writing)
         except (_StoppedError, KeyboardInterrupt):
             said = f"Stopped after {writing.length}."
-        except BaseException as error:  # whatever a verify of one's own may raise
-            said = f"<b>An error stopped the writing after {writing.length}.</b> {escape(self._told(error))}"
+        except BaseException as error:  # whatever a student's verify may raise
+            said = f"<b>An error stopped the writing after {writing.length}.</b> {escape(told(error, self.verify))}"
         self._end(writing, said)
 
     def _written(self, writing: Writing) -> str:
@@ -169,7 +166,7 @@ class DraftExplorer(widgets.VBox):
                     self._show()
                     drawn = time.monotonic()
 
-        prompt = encode(writing.prompt)[None].to(next(self.model.parameters()).device)
+        prompt = encode(writing.prompt)[None].to(place_of(self.model))
         settings: dict[str, Any] = {"temperature": writing.temperature, "seed": writing.seed}
         generate(
             self.model, prompt, self.new_tokens, **settings,
@@ -177,7 +174,7 @@ class DraftExplorer(widgets.VBox):
         )  # fmt: skip
         said = _oddities(writing)
         if not writing.depth:
-            return "Written without drafts: one token a pass."
+            return "Written without drafts: one token per pass."
         if writing.temperature > 0:
             return (
                 f"Written. {said}Tokens were drawn: another text than without drafts, and as likely if verify is right."
@@ -215,6 +212,7 @@ class DraftExplorer(widgets.VBox):
                 return
             writing.over = True
             self.button.description, self.button.button_style = "Write", "primary"
+            self.button.disabled = False
             self._show()
             self._say(said)
 
@@ -235,15 +233,6 @@ class DraftExplorer(widgets.VBox):
 
     def _say(self, what: str) -> None:
         self.status.value = f'<div aria-live="polite" style="line-height:1.4;min-height:1.4em">{what}</div>'
-
-    def _told(self, error: BaseException) -> str:
-        """The error in words, and where in the verify of one's own it arose."""
-        words = "".join(traceback.format_exception_only(error))
-        source = getattr(getattr(self.verify, "__code__", None), "co_filename", None)
-        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source]
-        if own:
-            words += f" (in {own[-1].name}, line {own[-1].lineno}: {shorten(own[-1].line or '', 80)})"
-        return shorten(words, 300)
 
     def __repr__(self, **_: object) -> str:
         return "DraftExplorer: run this cell to write with drafts; a picture of its first state stands beside it"
@@ -269,5 +258,5 @@ def _oddities(writing: Writing) -> str:
     told = [fact for one in writing.passes for fact in zip(one.origins, one.tokens, one.drafted, strict=True)]
     other = sum(origin == ACCEPTED and token != draft for origin, token, draft in told)
     same = sum(origin == REPLACED and token == draft for origin, token, draft in told)
-    words = f"verify kept {other} drafts and gave back other tokens for them. " if other else ""
-    return words + (f"verify refused {same} drafts and put the same tokens in their place. " if same else "")
+    words = f"verify kept {counted(other, 'draft')} but returned other tokens in their place. " if other else ""
+    return words + (f"verify rejected {counted(same, 'draft')} and returned the same tokens. " if same else "")

@@ -8,13 +8,11 @@ import ipywidgets as widgets
 from jaxtyping import Float
 from torch import Tensor
 
-from course_lib.figures.routing import RoutedToken, problem_svg, routing_svg
+from course_lib.figures.routing import RoutedToken, problem_html, routing_html
 from course_lib.routing import affinities, choose_experts, gate_weights
-from course_lib.widgets.controls import choice, in_a_row, named
+from course_lib.widgets.controls import IntegerSlider, OptionSlider, Slider, choice, in_a_column, in_a_row
 
 BIAS = {"sigmoid": 0.3, "softmax": 0.1}  # how far the slider goes: about the spread of such affinities
-WIDE = {"description_width": "110px"}
-LONG = {"width": "420px"}
 
 
 class RoutingExplorer(widgets.VBox):
@@ -29,20 +27,19 @@ class RoutingExplorer(widgets.VBox):
         self.tokens, self.hidden, self.centroids, self.scale = tokens, hidden, centroids, scale
         experts = len(centroids)
         sizes = [n for n in range(1, experts + 1) if experts % n == 0]
-        self.token = self._slider("token", 0, 0, len(tokens) - 1)
-        self.top_k = self._slider("experts chosen", min(4, experts), 1, min(8, experts))
-        self.n_group = widgets.SelectionSlider(
-            options=sizes, value=4 if 4 in sizes else 1, description="groups", style=WIDE, layout=LONG
+        self.token = IntegerSlider(description="token", value=0, min=0, max=len(tokens) - 1)
+        self.top_k = IntegerSlider(description="experts chosen", value=min(4, experts), min=1, max=min(8, experts))
+        self.n_group = OptionSlider(options=sizes, value=4 if 4 in sizes else 1, description="groups")
+        self.topk_group = IntegerSlider(
+            description="open groups", value=2 if 4 in sizes else 1, min=1, max=min(8, experts)
         )
-        self.topk_group = self._slider("open groups", 2 if 4 in sizes else 1, 1, min(8, experts))
         self.scoring = choice("affinity", list(BIAS))
-        self.expert = self._slider("biased expert", 0, 0, experts - 1)
-        self.bias = widgets.FloatSlider(
-            value=0, min=-BIAS["sigmoid"], max=BIAS["sigmoid"], step=0.01, description="bias", style=WIDE, layout=LONG
-        )
+        self.expert = IntegerSlider(description="biased expert", value=0, min=0, max=experts - 1)
+        reach = BIAS["sigmoid"]
+        self.bias = Slider(value=0, min=-reach, max=reach, step=reach / 30, description="bias", readout_format=".3f")
         self.picture = widgets.HTML()
-        left = widgets.VBox([self.token, self.top_k, self.n_group, self.topk_group])
-        right = widgets.VBox([self.expert, self.bias, named("affinity", self.scoring, width="110px")])
+        left = in_a_column(self.token, self.top_k, self.n_group, self.topk_group)
+        right = in_a_column(self.expert, self.bias, self.scoring)
         super().__init__([in_a_row(left, right), self.picture])
         self.scoring.observe(self._fit_bias, names="value")
         for control in (
@@ -82,11 +79,6 @@ class RoutingExplorer(widgets.VBox):
             limits=(min(everyone.min().item() - BIAS[scoring], 0), everyone.max().item() + BIAS[scoring]),
         )
 
-    def _slider(self, description: str, value: int, low: int, high: int) -> widgets.IntSlider:
-        return widgets.IntSlider(
-            value=value, min=low, max=high, description=description, style=WIDE, layout=LONG, continuous_update=True
-        )
-
     def _fit_bias(self, change: Any) -> None:
         """A softmax over many experts is small, and so is a bias that matters to it."""
         reach = BIAS[change["new"]]
@@ -94,9 +86,9 @@ class RoutingExplorer(widgets.VBox):
 
     def _draw(self, change: Any = None) -> None:
         try:
-            self.picture.value = routing_svg(self.routed)
+            self.picture.value = routing_html(self.routed)
         except ValueError as error:
-            self.picture.value = problem_svg(str(error))
+            self.picture.value = problem_html(str(error))
 
     def __repr__(self, **_: object) -> str:
         return "RoutingExplorer: run this cell to move the sliders; a picture of its first state stands beside it"

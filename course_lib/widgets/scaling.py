@@ -13,14 +13,13 @@ from course_lib.figures.scaling import Curve, Dot, Ends, ScalingPicture, Way, po
 from course_lib.figures.scaling_svg import scaling_html
 from course_lib.isoflop import run_budgets
 from course_lib.scaling_data import Table
-from course_lib.widgets.controls import box, choice, in_a_row, named
+from course_lib.widgets.controls import OptionRangeSlider, OptionSlider, box, choice, in_a_row
 from course_lib.widgets.scaling_fits import Own, quick_fits, slow_fits
 
 PAUSE = 0.15  # s without a change, after which the slow fits begin
 WAYS = {"vertices": 0, "best runs": 1, "parametric law": 2}
 NONE = -1  # of the runs
 FITTING = "is being fitted ..."
-WIDE = {"description_width": "150px"}
 Keep = tuple[bool, ...]  # whether each run of the table is fitted
 
 
@@ -65,7 +64,7 @@ class ScalingExplorer(widgets.VBox):
             [
                 in_a_row(self.budgets, self.sizes),
                 in_a_row(self.run, self.left_out, self.fit_all),
-                named("draw by", self.measure, self.show, self.fit_it),
+                in_a_row(self.measure, self.show, self.fit_it),
                 self.picture,
             ]
         )
@@ -144,9 +143,7 @@ class ScalingExplorer(widgets.VBox):
         self.budgets = _range("budgets [FLOP]", [(power(c), c) for c in small.flops.unique().tolist()])
         self.sizes = _range("sizes N [parameters]", [(short(n), n) for n in small.params.unique().tolist()])
         names = [(f"{power(c)} FLOP, N {short(n)}", i) for i, (c, n, _, held) in enumerate(self._rows) if not held]
-        self.run = widgets.SelectionSlider(
-            options=[("none", NONE), *names], description="run", style=WIDE, layout={"width": "450px"}
-        )
+        self.run = OptionSlider(options=[("none", NONE), *names], description="run")
         self.left_out = box("leave it out", disabled=True)
         self.fit_all = widgets.Button(description="fit all again", tooltip="all runs, budgets and sizes")
         self.measure = choice("draw by", WAYS, value=0)
@@ -210,7 +207,5 @@ class ScalingExplorer(widgets.VBox):
         return "ScalingExplorer: run this cell to move the sliders; a picture of its first state stands beside it"
 
 
-def _range(description: str, options: list[tuple[str, float]]) -> widgets.SelectionRangeSlider:
-    return widgets.SelectionRangeSlider(
-        options=options, index=(0, len(options) - 1), description=description, style=WIDE, layout={"width": "450px"}
-    )
+def _range(description: str, options: list[tuple[str, float]]) -> OptionRangeSlider:
+    return OptionRangeSlider(options=options, index=(0, len(options) - 1), description=description)
