@@ -175,12 +175,11 @@ def install(extras: list[str], cpu: bool = False) -> int:
     code = (make_venv() if remake else 0) or install_packages(extras, cpu)
     if code == INTERRUPTED:
         say("The installation was interrupted. Run the command again to continue it.")
-    elif code:
-        say("The installation failed for the reason given above. Run the command again to retry.")
-    else:
-        write_stamp(fingerprint(extras, cpu))
-        say(f"Installed in {time.monotonic() - start:.0f} s")
-    return code
+    if code:
+        return code
+    write_stamp(fingerprint(extras, cpu))
+    say(f"Installed in {time.monotonic() - start:.0f} s")
+    return 0
 
 
 def make_venv() -> int:
@@ -196,32 +195,40 @@ def install_packages(extras: list[str], cpu: bool) -> int:
     write_stamp({"python": sys.version, "extras": extras, "cpu": cpu})  # what to continue if this is interrupted
     target = f".[{','.join(extras)}]" if extras else "."
     say(f"Installing {target} (once, in a few minutes; PyTorch is most of it)")
-    code = run(pip("--quiet", "--upgrade", "pip"))  # messages and speed depend on pip's version
-    if code:
-        return code
-    code = check_pins() or (install_cpu_build() if cpu else 0)
-    return code or run(pip("--only-binary", ":all:", "-e", target))
+    code = (
+        run(pip("--quiet", "--upgrade", "pip"))  # an old one searches longer and says less
+        or check_pins()
+        or (install_cpu_build() if cpu else 0)
+        or run(pip("--only-binary", ":all:", "-e", target))
+    )
+    if code not in (0, INTERRUPTED):
+        say("The installation failed for the reason above.")
+    return code
 
 
 def check_pins() -> int:
-    """Look every pin up, because pip would answer a pin without a match by a long search for other versions."""
-    pins = [line for line in read_pins() if ";" not in line]  # with a marker: libraries of one platform, GBs for CUDA
-    code, output = captured(pip("--dry-run", "--no-deps", "--only-binary", ":all:", *pins))
-    missing = re.search(r"No matching distribution found for (\S+)==(\S+)", output)
-    if code == INTERRUPTED:
+    """Look up every pin first: pip answers a pin without a match by a search through everything else, without end."""
+    pins = [pin for pin in read_pins() if ";" not in pin]  # with a marker: one system's libraries, GBs of them for CUDA
+    code, output = look_up(pins)
+    if code in (0, INTERRUPTED):
         return code
-    if not missing or "connection broken" in output:  # other problems are pip's to report during the installation
-        return 0
+    missing = re.search(r"No matching distribution found for (\S+)==(\S+)", output)
+    if not missing or "connection broken" in output:
+        print("\n".join(line for line in output.splitlines() if not line.startswith("Requirement already")))
+        return code
     name, version = missing.groups()
-    output = captured(pip("--dry-run", "--no-deps", "--only-binary", ":all:", f"{name}=={version}"))[1]
-    if "(from versions: none)" in output and "Requires-Python" not in output:
-        say(f"pip finds no version of {name} at all; check the network and pip's configuration.")
-        return FAILED
+    output = look_up([f"{name}=={version}"])[1]  # alone, so that it lists only this package's versions
     needed = re.search(rf"(?<![\w.]){re.escape(version)} Requires-Python ([^;\n]+)", output)
-    reason = f"needs Python {needed[1]}" if needed else "does not exist as a wheel for this platform"
+    reason = f"needs Python {needed[1]}" if needed else "has no wheel for this Python and system, or does not exist"
     here = f"Python {platform.python_version()} on {sysconfig.get_platform()}"
     say(f"constraints.txt pins {name}=={version}, which {reason}; this is {here}.")
     return FAILED
+
+
+def look_up(pins: list[str]) -> tuple[int, str]:
+    """Whether pip finds wheels for all of them, without their dependencies; its exit code and output."""
+    command = [str(PYTHON), "-m", "pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:", *pins]
+    return captured(command)
 
 
 def install_cpu_build() -> int:
