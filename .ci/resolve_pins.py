@@ -1,7 +1,7 @@
-"""Resolve the course with constraints.txt for every Python and system it supports, which needs the network but downloads no package.
+"""Resolve the course with constraints.txt for every Python and system that it supports; needs the network.
 
-Prints a line per combination. Fails if one has no solution, if it needs a package that is not pinned, or if a package
-has no wheel there. `python .ci/resolve_pins.py [FILE]` checks other pins.
+Prints a line per combination. Fails if one has no solution, if a package has no wheel there, or if one is not pinned.
+`python .ci/resolve_pins.py FILE` checks other pins.
 """
 
 import os

@@ -1,5 +1,6 @@
 """What `course.py grade` does: mark a class with progress, write what others read, and say how it went."""
 
+import platform
 import statistics
 import sys
 import warnings
@@ -54,6 +55,9 @@ def grade(order: Order) -> bool:
     Raises:
         ValueError: what is asked for cannot be done, and nothing was; the text says what can be.
     """
+    if sys.platform != "linux":
+        system = platform.system()
+        raise ValueError(f"grading needs Linux, whose kernel isolates the students' code; this is {system}")
     pages, submissions, kind = _release(order.assignment), collect(order.submissions, order.assignment), _kind(order)
     chosen = submissions if order.student is None else [_named(order.student, submissions)]
     for name in left_out(order.submissions, order.assignment):
@@ -125,8 +129,6 @@ def _refuse(kept: Sequence[Record], order: Order) -> None:
 
 def _kind(order: Order) -> str | None:
     """The sandbox for this machine; None on a cluster, whose workers each take the best they have."""
-    if sys.platform != "linux":
-        raise ValueError("grading is for Linux: the sandbox and its limits are the kernel's")
     if (kind := best_kind()) == "bare":
         if order.require_sandbox:
             raise ValueError(BARE)

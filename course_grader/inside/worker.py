@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import sys
@@ -85,13 +84,16 @@ def _enclosed(channel: socket.socket, kind: str) -> None:
     with suppress(OSError, wire.GarbledError):
         limits, cells = _receive(channel)["limits"], _receive(channel)["cells"].tobytes()
         for name, most in limits.items():
-            _limit(getattr(resource, f"RLIMIT_{name}"), most)
+            _limit(name, most)
         sys.path[0] = ""  # as in Jupyter: a module beside the notebook can be imported
         serve(channel, json.loads(cells.decode("utf-8", "surrogatepass")))
 
 
-def _limit(which: int, most: int) -> None:
-    """Or to less, where less is allowed here anyway."""
+def _limit(name: str, most: int) -> None:
+    """Sets RLIMIT_name to `most`, or to what is allowed here if that is less."""
+    import resource  # here, so that this module can be imported on Windows
+
+    which = getattr(resource, f"RLIMIT_{name}")
     hard = resource.getrlimit(which)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(which, (most, most))
