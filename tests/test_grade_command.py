@@ -170,7 +170,7 @@ def test_a_gradebook_that_cannot_be_written_costs_nothing_else(handed_in: Path, 
     [
         ({"assignment": "hw9"}, "no assignment 'hw9'; there are: hw1_mla"),
         ({"folder": "absent"}, "absent is no folder of submissions"),
-        ({"platform": "darwin"}, "grading is for Linux"),
+        ({"platform": "darwin"}, "grading needs Linux"),
     ],
 )
 def test_what_cannot_be_done_is_told(
@@ -221,5 +221,5 @@ def test_course_py_hands_over_to_the_grader() -> None:
     assert spec is not None and spec.loader is not None
     course = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(course)
-    assert course.hand_over("grade", ["in", "--resume"]) == ["-m", "course_grader", "grade", "in", "--resume"]
-    assert course.NEEDS["grade"] == ["test"]
+    assert course.argv_for("grade", ["in", "--resume"]) == ["-m", "course_grader", "grade", "in", "--resume"]
+    assert course.NEEDS["grade"] == ["grade"]
