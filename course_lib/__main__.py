@@ -183,6 +183,8 @@ def _explained() -> Iterator[None]:
     """Errors in what was asked for are shown in a sentence, without a traceback."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # typer ends quietly: whoever read the output has had enough
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:

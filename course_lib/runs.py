@@ -103,11 +103,13 @@ def write(
     if drafts and not len(writer.mtp):
         raise ValueError("this model has no MTP depth to draft with: leave out --speculate")
     show, began = _Printer(prompt), time.perf_counter()
-    result = generate(
-        writer, corpus.encode(prompt)[None].to(device), tokens,
-        temperature=temperature, top_p=top_p, seed=seed, speculate=drafts, watch=show,
-    )  # fmt: skip
-    show.end()
+    try:
+        result = generate(
+            writer, corpus.encode(prompt)[None].to(device), tokens,
+            temperature=temperature, top_p=top_p, seed=seed, speculate=drafts, watch=show,
+        )  # fmt: skip
+    finally:
+        show.end()
     took = f"{tokens} bytes in {time.perf_counter() - began:.1f} s on {device}"
     drafted = (
         f"; {result.tokens_per_pass:.2f} per pass, {result.acceptance:.0%} of the drafts accepted" if drafts else ""
@@ -221,19 +223,20 @@ def _write_command(out: Path, data: Corpus) -> str:
 
 
 class _Printer:
-    """Prints what is generated as soon as its characters are whole; control characters are replaced."""
+    """Prints a prompt and what is generated from it, in whole characters; control characters are replaced."""
 
     def __init__(self, prompt: str) -> None:
-        self.decoder, self.shown = codecs.getincrementaldecoder("utf-8")(errors="replace"), 0
-        self._print(prompt)
+        self.decoder, self.shown, self.before = codecs.getincrementaldecoder("utf-8")(errors="replace"), 0, prompt
 
     def __call__(self, result: Generation) -> None:
         fresh = bytes(result.tokens[0, self.shown :].tolist())
         self.shown += len(fresh)
-        self._print(self.decoder.decode(fresh))
+        self._print(self.before + self.decoder.decode(fresh))
+        self.before = ""
 
     def end(self) -> None:
-        self._print(self.decoder.decode(b"", final=True) + "\n")
+        if self.shown:
+            self._print(self.decoder.decode(b"", final=True) + "\n")
 
     def _print(self, text: str) -> None:
         print(text.translate(UNPRINTABLE), end="", flush=True)
