@@ -140,10 +140,10 @@ def lab(context: typer.Context) -> None:
     folder = root / workspace.FOLDER
     update = workspace.update(root, folder)
     if update.copied:
-        console.print(f"{len(update.copied)} notebooks copied to {folder}; you work there, and nothing else changes")
+        console.print(f"Copied {len(update.copied)} notebooks to {folder}: work there, the originals stay as they are")
     for name in update.kept:
         console.print(
-            f"{folder / name}: your edited copy is kept; to get the newer version, rename yours and start again"
+            f"Kept your edited {folder / name}. To get the course's newer version, rename yours and start again"
         )
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
         filter(None, [str(workspace.SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")])
@@ -155,10 +155,10 @@ def lab(context: typer.Context) -> None:
 
 @app.command(name="doctor")
 def doctor_command() -> None:
-    """Check this machine, and say how to mend what it lacks."""
+    """Check this machine, and say how to fix what is missing."""
     from course_lib import doctor  # here, as it imports PyTorch
 
-    table = Table("", "found", "to mend")
+    table = Table("", "found", "to fix")
     for finding in doctor.examine():
         table.add_row(finding.name, finding.found, finding.remedy)
     console.print(table)

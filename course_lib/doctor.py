@@ -1,4 +1,4 @@
-"""What this machine has, and how to mend what it lacks."""
+"""What this machine has, and how to fix what is missing."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 class Finding:
     name: str
     found: str
-    remedy: str = ""  # empty: nothing to mend
+    remedy: str = ""  # empty: nothing to fix
 
 
 def chromium() -> str | None:
