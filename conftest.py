@@ -1,4 +1,4 @@
-"""Shapes in annotations are checked while tests run; what pytest must not collect; the devices to test on."""
+"""Shapes in annotations are checked while tests run; what pytest must not collect."""
 
 import gc
 import os
@@ -24,6 +24,7 @@ SHAPED = {path for path in COURSE.rglob("*.py") if "jaxtyping" in path.read_text
 NAMES = [".".join(path.relative_to(COURSE.parent).with_suffix("").parts) for path in sorted(SHAPED)]
 install_import_hook([name for name in NAMES if name not in OFTEN], "tests.typecheck.checked")
 
+pytest_plugins = ["tests.devices"]
 collect_ignore = ["notebooks/source", "notebooks/build.py"]
 
 # Files that take longest are run first, so that no process has a long one left when the others are done.
@@ -47,11 +48,6 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-
-
-@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
-def device(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 @pytest.fixture(autouse=True)
