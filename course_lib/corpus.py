@@ -34,9 +34,10 @@ class Corpus:
     def batch(
         self, step: int, batch_size: int, length: int, *, seed: int = 0, device: torch.device | str | None = None
     ) -> Int[Tensor, "b window"]:
-        """Random windows of `length` bytes and the one that follows, for training step `step`.
+        """Random windows of `length` bytes plus the next one, for training step `step`.
 
-        A function of seed and step alone, so a training that is resumed sees what it would have seen, on any device.
+        They depend on seed and step only, so a resumed training sees the same windows, on any device. They are on
+        `device`; without one, where the text is (the CPU for `load`), whatever PyTorch's default device.
         """
         # Not torch's generator: on the CPU it looks at 32 bits of its seed, which pairs of seed and step outgrow.
         draw = random.Random(f"{seed} {step}").random
@@ -46,7 +47,7 @@ class Corpus:
     def windows(
         self, batch_size: int, length: int, *, device: torch.device | str | None = None
     ) -> Int[Tensor, "b window"]:
-        """The same windows at every call, spread evenly over the validation text."""
+        """The same windows at every call, spread evenly over the validation text; on `device` as in `batch`."""
         places = _places("validation", self.validation, length)
         return _windows(self.validation, [i * places // batch_size for i in range(batch_size)], length, device)
 
@@ -109,9 +110,12 @@ def python_docs() -> str:
     return "\n".join(topics.topics[name] for name in sorted(topics.topics))
 
 
-def encode(characters: str) -> Int[Tensor, " t"]:
-    """UTF-8 bytes as tokens."""
-    return torch.tensor(list(characters.encode("utf-8")), dtype=torch.int64)
+def encode(characters: str, *, device: torch.device | str | None = None) -> Int[Tensor, " t"]:
+    """UTF-8 bytes as tokens, on `device`; without one, on PyTorch's default device.
+
+    A model takes tokens on its own device: `encode(text, device=place_of(model))`.
+    """
+    return torch.tensor(list(characters.encode("utf-8")), dtype=torch.int64, device=device)
 
 
 def decode(tokens: Integer[Tensor, " t"]) -> str:
@@ -134,5 +138,5 @@ def _places(part: str, data: UInt8[Tensor, " t"], length: int) -> int:
 def _windows(
     data: UInt8[Tensor, " t"], starts: list[int], length: int, device: torch.device | str | None
 ) -> Int[Tensor, "b window"]:
-    # one byte an element until it is on the device
-    return data.unfold(0, length + 1, 1)[torch.tensor(starts, device="cpu")].to(device).long()
+    rows = data.unfold(0, length + 1, 1)[torch.tensor(starts, device="cpu")]
+    return rows.to(device).long()  # moved as bytes, an eighth of the size

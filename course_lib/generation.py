@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.cache import Cache, LayerCache
+from course_lib.devices import place_of
 from course_lib.model import MiniDeepSeek
 from course_lib.speculative import verify_greedy, verify_sampled
 
@@ -19,7 +20,7 @@ Verify = Callable[..., Int[Tensor, " accepted"]]
 class Generation:
     """What was written, and what it took."""
 
-    tokens: Int[Tensor, "b new"]  # without the prompt
+    tokens: Int[Tensor, "b new"]  # without the prompt, on its device
     passes: int = 0  # of the whole model, the one over the prompt among them
     offered: int = 0  # drafts that were judged, all sequences together: one after a refused draft is not
     accepted: int = 0
@@ -64,9 +65,12 @@ def generate(
     the fewest accepted drafts. `verify` judges the drafts in place of `verify_greedy` (temperature 0) or
     `verify_sampled`; `watch` is shown the result so far after every pass.
 
+    The prompt must be on the model's device. A model is refused once its logits are not numbers, before the token
+    that they would have chosen.
+
     Raises:
-        ValueError: an empty prompt, settings out of range, drafts without MTP modules or without a cache, a `verify`
-            that keeps no token or too many.
+        ValueError: an empty prompt or one on another device than the model, settings out of range, drafts without MTP
+            modules or without a cache, a `verify` that keeps no token or too many, logits without a finite maximum.
     """
     if prompt.shape[1] < 1 or new_tokens < 1:
         raise ValueError(f"want a prompt and new tokens, got {prompt.shape[1]} and {new_tokens}")
@@ -74,6 +78,8 @@ def generate(
         raise ValueError(f"want temperature >= 0 and 0 < top_p <= 1, got {temperature} and {top_p}")
     if speculate and not (len(model.mtp) and use_cache):
         raise ValueError("drafts come from MTP modules and need a cache: num_nextn_predict_layers >= 1, use_cache=True")
+    if prompt.device != (place := place_of(model)):
+        raise ValueError(f"the prompt is on {prompt.device}, the model on {place}: use prompt.to({str(place)!r})")
     choose = _Chooser(temperature, top_p, seed, prompt.device, verify)
     result = Generation(prompt[:, :0])
     if speculate:
@@ -166,6 +172,8 @@ class _Chooser:
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def distribution(self, logits: Float[Tensor, "*b z"]) -> Float[Tensor, "*b z"]:
+        if not logits.amax(-1).isfinite().all():  # NaN wins every maximum
+            raise ValueError("the model gave logits without a finite maximum (NaN or infinity): check its weights")
         if self.temperature == 0:
             return logits  # only their order matters
         probs = (logits / self.temperature).softmax(-1)

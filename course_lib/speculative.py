@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SUM_TOLERANCE = 0.01  # how far the sum of a row of probabilities may be from 1
+
 
 def verify_greedy(draft: Int[Tensor, " k"], target_logits: Float[Tensor, "rows z"]) -> Int[Tensor, " accepted"]:
     """The draft as far as the target agrees, then the target's own next token: 1 to k + 1 tokens.
@@ -14,10 +16,12 @@ def verify_greedy(draft: Int[Tensor, " k"], target_logits: Float[Tensor, "rows z
     Row j of the k + 1 rows of `target_logits` is the target's prediction after draft[:j].
 
     Raises:
-        ValueError: not one row more than drafted tokens.
+        ValueError: not one row more than drafted tokens, or a row without a finite maximum, such as one with NaN.
     """
     _want_rows(draft, target_logits)
-    own = target_logits.argmax(-1)
+    best, own = target_logits.max(-1)
+    if not best.isfinite().all():  # NaN wins every maximum, and its index would pass for a token
+        raise ValueError(f"target_logits: wanted a finite maximum in each row, got {best.tolist()}")
     accepted = int((draft == own[:-1]).long().cumprod(0).sum())
     return own[: accepted + 1]
 
@@ -31,11 +35,15 @@ def verify_sampled(
     """As `verify_greedy`, for sampling: the result is distributed as if the target had drawn every token.
 
     Draft j, drawn from `draft_probs[j]` = q, is accepted with probability min(1, p/q), that is if u_j q < p. The first
-    one refused is replaced by a draw from the residual max(p - q, 0), normalised; if none is, the target's last row
-    gives one token more. The last of `uniforms` (in [0, 1)) makes that draw: the smallest token whose CDF exceeds it.
+    rejected draft is replaced by a draw from the residual max(p - q, 0), normalised; if all are accepted, the target's
+    last row gives one more token. The last of `uniforms` makes that draw: the smallest token whose CDF exceeds it.
+
+    Each row of probabilities must sum to 1 within SUM_TOLERANCE, which leaves room for a softmax in bfloat16, and each
+    uniform must be in [0, 1). A NaN is refused, because every comparison with it is false: a token would come out that
+    no distribution gave.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: shapes that do not belong together, a row that is not a distribution, a uniform outside [0, 1).
     """
     _want_rows(draft, target_probs)
     if len(uniforms) != len(target_probs) or draft_probs.shape != (len(draft), target_probs.shape[-1]):
@@ -43,6 +51,7 @@ def verify_sampled(
             f"a draft of {len(draft)} wants draft_probs {(len(draft), target_probs.shape[-1])} and {len(draft) + 1} "
             f"uniforms, got {tuple(draft_probs.shape)} and {len(uniforms)}"
         )
+    _want_numbers(draft_probs, target_probs, uniforms)
     rows = torch.arange(len(draft), device=draft.device)
     stands = uniforms[:-1] * draft_probs[rows, draft] < target_probs[rows, draft]
     accepted = int(stands.long().cumprod(0).sum())
@@ -63,6 +72,17 @@ def _draw(weights: Float[Tensor, " z"], uniform: Float[Tensor, ""]) -> Int[Tenso
     cdf = weights.double().cumsum(0)
     token = torch.searchsorted(cdf, uniform.double()[None] * cdf[-1], right=True)
     return token.clamp(max=weights.nonzero()[-1])
+
+
+def _want_numbers(draft_probs: Tensor, target_probs: Tensor, uniforms: Tensor) -> None:
+    rows = torch.cat([draft_probs, target_probs])
+    for number, (least, total) in enumerate(torch.stack([rows.amin(-1), rows.sum(-1)], dim=1).tolist()):
+        if not (least >= 0 and abs(total - 1) <= SUM_TOLERANCE):  # NaN fails both
+            drafts = len(draft_probs)
+            place = f"draft_probs[{number}]" if number < drafts else f"target_probs[{number - drafts}]"
+            raise ValueError(f"{place} must be >= 0 and sum to 1: its minimum is {least:.4g}, its sum {total:.4g}")
+    if not all(0 <= uniform < 1 for uniform in uniforms.tolist()):
+        raise ValueError(f"uniforms must be in [0, 1), got {uniforms.tolist()}")
 
 
 def _want_rows(draft: Tensor, target: Tensor) -> None:

@@ -7,6 +7,7 @@ from tests import reference
 from tests.conftest import tiny_heads
 
 
+@pytest.mark.few_on_virtual_cuda(3)
 @pytest.mark.parametrize("kv_heads", [6, 3, 2, 1])
 @pytest.mark.parametrize("biases", [{}, {"attention_bias": True}, {"qkv_bias": True}])
 @torch.no_grad()
@@ -18,6 +19,7 @@ def test_matches_loops_over_tokens_and_heads(kv_heads: int, biases: dict[str, bo
     torch.testing.assert_close(layer.to(device)(x.to(device)).cpu(), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.few_on_virtual_cuda(3)
 @pytest.mark.parametrize("kv_heads", [6, 3, 1])
 @pytest.mark.parametrize("split", [[1] * 11, [5, 6], [10, 1], [2, 1, 6, 2]])
 @torch.no_grad()

@@ -40,6 +40,7 @@ def test_plain_greedy(use_cache: bool, device: str) -> None:
     assert result.cache_bytes == (tiny.config.num_hidden_layers * (14 + 6) * 8 * 3 * 16 if use_cache else 0)
 
 
+@pytest.mark.few_on_virtual_cuda(2)
 @pytest.mark.parametrize("depths", [1, 3])
 @pytest.mark.parametrize("normed", [True, False])
 @pytest.mark.parametrize("length", [1, 6])

@@ -17,6 +17,7 @@ def layer_and_input(config: ModelConfig, tokens: int = 13, batch: int = 3) -> tu
     return layer, torch.randn(batch, tokens, config.hidden_size, dtype=torch.float64)
 
 
+@pytest.mark.few_on_virtual_cuda(3)
 @pytest.mark.parametrize("absorb", [False, True, None])
 @torch.no_grad()
 def test_matches_loops_over_tokens_and_heads(mla_config: ModelConfig, absorb: bool | None, device: str) -> None:
@@ -26,6 +27,7 @@ def test_matches_loops_over_tokens_and_heads(mla_config: ModelConfig, absorb: bo
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
 
 
+@pytest.mark.few_on_virtual_cuda(4)
 @pytest.mark.parametrize("absorb", [False, True, None])
 @pytest.mark.parametrize("split", [[13], [1] * 13, [5, 8], [12, 1], [1, 4, 1, 7], [2, 9, 2]])
 @torch.no_grad()

@@ -30,6 +30,7 @@ def layer_and_tokens(device: str = "cpu", **changes: Any) -> tuple[MoE, torch.Te
     return layer, torch.randn(3, 19, config.hidden_size, dtype=torch.float64, device=device)
 
 
+@pytest.mark.few_on_virtual_cuda(3)
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 def test_values_and_gradients_are_those_of_a_loop_over_tokens(changes: dict[str, Any], device: str) -> None:
     layer, x = layer_and_tokens(device, **changes)

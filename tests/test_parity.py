@@ -59,6 +59,7 @@ def assert_same_decode(theirs: Any, ours: MiniDeepSeek, device: str) -> None:
         torch.testing.assert_close(ours(part, cache), step, rtol=0, atol=atol)
 
 
+@pytest.mark.few_on_virtual_cuda(2)
 @pytest.mark.parametrize("rope", [PLAIN, YARN, YARN_BARE], ids=["plain", "yarn", "yarn_bare"])
 @pytest.mark.parametrize("q_lora_rank", [None, 11])
 @pytest.mark.parametrize("family", ["DeepseekV2", "DeepseekV3"])
@@ -70,6 +71,7 @@ def test_deepseek(family: str, q_lora_rank: int | None, rope: dict, device: str)
     assert_same_decode(theirs, ours, device)
 
 
+@pytest.mark.few_on_virtual_cuda(1)
 @pytest.mark.parametrize("attention_bias", [False, True])
 @pytest.mark.parametrize("tie_word_embeddings", [False, True])
 def test_deepseek_with_biases_and_tied_embedding(attention_bias: bool, tie_word_embeddings: bool, device: str) -> None:
@@ -106,11 +108,13 @@ def experts_pair(kind: str, device: str) -> tuple[Any, MiniDeepSeek]:
     return theirs, ours
 
 
+@pytest.mark.few_on_virtual_cuda(2)
 @pytest.mark.parametrize("kind", EXPERTS)
 def test_models_with_experts(kind: str, device: str) -> None:
     assert_same_decode(*experts_pair(kind, device), device)
 
 
+@pytest.mark.few_on_virtual_cuda(2)
 @pytest.mark.parametrize("kind", EXPERTS)
 @torch.no_grad()
 def test_routers_and_layers_of_experts(kind: str, device: str) -> None:
@@ -138,6 +142,7 @@ def test_routers_and_layers_of_experts(kind: str, device: str) -> None:
     torch.testing.assert_close(mine(x).flatten(0, 1)[sure], expected.flatten(0, 1)[sure], rtol=0, atol=atol)
 
 
+@pytest.mark.few_on_virtual_cuda(2)
 @pytest.mark.parametrize("kv_heads", [6, 3, 1])
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2"])
 def test_models_that_cache_keys_and_values(family: str, kv_heads: int, device: str) -> None:

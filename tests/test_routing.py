@@ -37,6 +37,7 @@ def test_affinities_of_narrow_tensors_are_wide() -> None:
     )
 
 
+@pytest.mark.real_cuda("the virtual device has no autocast")
 def test_mixed_precision_leaves_affinities_alone(device: str) -> None:
     x, centroids = (torch.randn(n, 50, device=device) for n in (7, 4))
     with torch.autocast(device, torch.bfloat16):
@@ -50,6 +51,7 @@ def test_another_scoring_function_is_refused() -> None:
         affinities(torch.ones(2, 3), torch.ones(4, 3), "tanh")
 
 
+@pytest.mark.few_on_virtual_cuda(4)
 @pytest.mark.parametrize(
     ("top_k", "n_group", "topk_group", "group_best"),
     [(1, 1, 1, 2), (3, 1, 1, 2), (12, 1, 1, 2), (3, 4, 2, 2), (6, 4, 2, 2), (1, 4, 1, 2), (3, 4, 2, 1), (5, 3, 3, 3)],

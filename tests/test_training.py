@@ -328,6 +328,7 @@ def test_held_out_loss_counts_every_byte_but_the_first_once(length: int) -> None
     assert held_out_loss(model, short, length) == pytest.approx(torch.stack(losses).mean().item(), rel=1e-12)
 
 
+@pytest.mark.real_cuda("the virtual device has no autocast")
 def test_mixed_precision_multiplies_in_bfloat16_and_keeps_the_rest_wide(text: Corpus, device: str) -> None:
     recipe = replace(RECIPE, mixed_precision=True, mtp_weight=0.3)
     seen: dict[str, torch.dtype] = {}

@@ -33,7 +33,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, _utils
 from torch.overrides import TorchFunctionMode
 from torch.utils import _device as default_device
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -48,7 +48,8 @@ _INDEXED = {"index", "_unsafe_index", "index_put", "index_put_", "_unsafe_index_
 # besides those that PyTorch tags as pointwise
 _TAKE_SCALARS = {"fill", "fill_", "masked_fill", "masked_fill_", "rsub", "floor_divide", "floor_divide_"} | _INDEXED
 _FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray}
-_SPECIAL = {*_FROM_DATA, Tensor.to, Tensor.cuda, Tensor.pin_memory, Tensor.data.__set__}
+_SET_DATA: Any = Tensor.data.__set__  # pyright: ignore[reportAttributeAccessIssue]
+_SPECIAL = {*_FROM_DATA, Tensor.to, Tensor.cuda, Tensor.pin_memory, _SET_DATA}
 _CpuGenerator = torch.Generator
 
 
@@ -61,11 +62,17 @@ class Card:
     memory: int = 16 * 2**30  # bytes
     free: int = 15 * 2**30  # bytes
 
+    def properties(self) -> SimpleNamespace:
+        major, minor = self.capability
+        return SimpleNamespace(
+            name=self.name, total_memory=self.memory, major=major, minor=minor, multi_processor_count=1
+        )
+
 
 class VirtualTensor(Tensor):
-    """A tensor on cuda:0 whose values are in `inner`, a tensor on the CPU."""
+    """A tensor on cuda:0 whose values are in `values_on_cpu`."""
 
-    inner: Tensor
+    values_on_cpu: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> "VirtualTensor":
@@ -78,10 +85,11 @@ class VirtualTensor(Tensor):
             layout=inner.layout,
             device=META,
         )
-        made.inner = inner
+        made.values_on_cpu = inner
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # or results on the CPU would become VirtualTensors
+    # or results on the CPU would become VirtualTensors
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -98,13 +106,13 @@ class VirtualTensor(Tensor):
     def to(self, *args: Any, **kwargs: Any) -> Any:
         device, dtype, copy = _destination(args, kwargs)
         if _kind(device) == "meta":
-            return aten._to_copy.default(self.inner, device=META, dtype=dtype or self.dtype)
-        stays = device is None or _kind(device) == "cuda"
-        if stays and not copy and dtype in (None, self.dtype):
+            return aten._to_copy.default(self.values_on_cpu, device=META, dtype=dtype or self.dtype)
+        place = CPU if _kind(device) == "cpu" else None
+        if place is None and not copy and dtype in (None, self.dtype):
             return self
-        return aten._to_copy.default(self, dtype=dtype or self.dtype, device=None if stays else torch.device(device))
+        return aten._to_copy.default(self, dtype=dtype or self.dtype, device=place)
 
-    def cuda(self, device: Device = None, **_: Any) -> "VirtualTensor":
+    def cuda(self, device: Device = None, *_: Any, **__: Any) -> "VirtualTensor":
         return self.to("cuda" if device is None else device)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
@@ -119,11 +127,10 @@ class VirtualTensor(Tensor):
         return self.numpy()
 
     def tolist(self) -> Any:
-        return self.inner.tolist()
+        return self.values_on_cpu.tolist()
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, device: Device = None, requires_grad: bool = False) -> Tensor:
-        place = self.device if device is None else device
-        return torch.tensor(data, dtype=dtype or self.dtype, device=place, requires_grad=requires_grad)
+    def new_tensor(self, data: Any, **options: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return torch.tensor(data, **{"dtype": self.dtype, "device": CUDA} | options)
 
     def __getitem__(self, index: Any) -> Any:
         return super().__getitem__(_index(index))
@@ -132,32 +139,33 @@ class VirtualTensor(Tensor):
         super().__setitem__(_index(index), value)
 
     def data_ptr(self) -> int:
-        return self.inner.data_ptr()
+        return self.values_on_cpu.data_ptr()
 
     def untyped_storage(self) -> torch.UntypedStorage:
-        return self.inner.untyped_storage()
+        return self.values_on_cpu.untyped_storage()
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.ndim == 0 else super().__format__(spec)
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
-        return f"{repr(self.inner)[:-1]}, device='{CUDA}'{grad})"
+        return f"{repr(self.values_on_cpu)[:-1]}, device='{CUDA}'{grad})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "VirtualTensor":
         if id(self) not in memo:
             if not self.is_leaf:
                 raise RuntimeError("Only Tensors created explicitly by the user support the deepcopy protocol")
-            copy = VirtualTensor(self.inner.clone()).requires_grad_(self.requires_grad)
-            copy.__dict__.update({k: v for k, v in self.__dict__.items() if k != "inner"})  # such as being a Parameter
+            copy = VirtualTensor(self.values_on_cpu.clone()).requires_grad_(self.requires_grad)
+            for name in self.__dict__.keys() - {"values_on_cpu"}:  # such as being a Parameter
+                setattr(copy, name, getattr(self, name))
             copy.grad = None if self.grad is None else self.grad.__deepcopy__(memo)
             memo[id(self)] = copy
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Saved as PyTorch saves tensors of devices that have no storage of their own, which `torch.load` knows."""
-        rebuild = torch._utils._rebuild_device_tensor_from_cpu_tensor
-        return rebuild, (self.inner, self.dtype, str(CUDA), self.requires_grad)
+        rebuild = _utils._rebuild_device_tensor_from_cpu_tensor
+        return rebuild, (self.values_on_cpu, self.dtype, str(CUDA), self.requires_grad)
 
 
 class _CudaGenerator(_CpuGenerator):
@@ -167,7 +175,7 @@ class _CudaGenerator(_CpuGenerator):
     device = property(lambda self: CUDA)  # pyright: ignore[reportAssignmentType]
 
     def __init__(self) -> None:
-        self.alive[self._cdata] = self
+        self.alive[self._cdata] = self  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _GeneratorMeta(type):
@@ -242,7 +250,7 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
 
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, VirtualTensor):
-        return value.inner
+        return value.values_on_cpu
     return type(value)([_unwrapped(each) for each in value]) if isinstance(value, list | tuple) else value
 
 
@@ -291,7 +299,7 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     if device is None:
         lands = isinstance(args[0], VirtualTensor) if traits.copies else bool(ours)
     elif device.type == "meta":
-        lands = _State.wanted == "cuda" or _State.wanted is None and not any(each.is_meta for each in others)
+        lands = _State.wanted == "cuda" or (_State.wanted is None and not any(each.is_meta for each in others))
     else:
         lands = device.type == "cuda"
     if generator is not None and (generator._cdata in _CudaGenerator.alive) != lands:
@@ -300,7 +308,10 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     out = _computed(func, args, kwargs, lands, lands and traits.draws and generator is None)
     if not lands:
         return out
-    out = _wrapped(out)
+    # In inference mode a view of a normal tensor is a normal tensor.
+    normal = traits.aliases and torch.is_inference_mode_enabled() and not any(each.is_inference() for each in ours)
+    with torch.inference_mode(False) if normal else nullcontext():
+        out = _wrapped(out)
     return return_and_correct_aliasing(func, args, kwargs, out) if ours and traits.aliases else out
 
 
@@ -332,10 +343,10 @@ def _refuse_mixture(traits: _Traits, args: tuple, kwargs: dict[str, Any], others
 
 
 def _collective(func: Any, args: tuple) -> Any:
-    """On a twin of the process group that takes CPU tensors; the group's own backend for CUDA has no use for ours."""
+    """Runs on a twin of the process group, one for CPU tensors."""
     boxed = [each for each in args if isinstance(each, torch.ScriptObject) and "ProcessGroup" in str(each._type())]
-    group = dist.ProcessGroup.unbox(boxed[0])
-    twin = _State.twins.get(group.group_name)
+    group: Any = dist.ProcessGroup.unbox(boxed[0])
+    twin: Any = _State.twins.get(group.group_name)
     if twin not in dist.distributed_c10d._world.pg_map:
         twin = dist.new_group(dist.get_process_group_ranks(group), backend="gloo")
         _State.twins[group.group_name] = twin
@@ -392,8 +403,8 @@ class _Calls(TorchFunctionMode):
             return self._moved(args[0], (place[0] or CUDA,), {})
         if func in _FROM_DATA:
             return self._from_data(func, args, kwargs)
-        if isinstance(args[0], VirtualTensor):  # Tensor.data.__set__
-            args[0].inner = args[1].inner
+        if func is _SET_DATA and isinstance(args[0], VirtualTensor):
+            args[0].values_on_cpu = args[1].values_on_cpu
         return func(*args, **kwargs)
 
     def _made(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -440,7 +451,7 @@ def _wanted_kind(func: Any, kwargs: dict[str, Any]) -> str | None:
 def _values(data: Any) -> Any:
     """Data for a new tensor, with the values of tensors on the device."""
     if isinstance(data, VirtualTensor):
-        return data.inner
+        return data.values_on_cpu
     if isinstance(data, list | tuple) and any(isinstance(each, Tensor | list | tuple) for each in data):
         return [_values(each) for each in data]
     return data
@@ -473,17 +484,13 @@ def present(card: Card | None = None) -> Iterator[Card]:
 
 
 def _restore_default_device(before: torch.device | None) -> None:
-    if default_device.CURRENT_DEVICE != before:
+    if before != default_device.CURRENT_DEVICE:
         torch.set_default_device(before)
 
 
 def _replacements(card: Card) -> dict[Any, dict[str, Any]]:
     """What PyTorch's modules say while the device is present."""
     generator = _State.default_generator
-    properties = SimpleNamespace(
-        name=card.name, total_memory=card.memory, major=card.capability[0], minor=card.capability[1],
-        multi_processor_count=1, is_integrated=False,
-    )  # fmt: skip
     asked: dict[str, Function] = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
@@ -499,7 +506,7 @@ def _replacements(card: Card) -> dict[Any, dict[str, Any]]:
         "is_current_stream_capturing": lambda: False,
         "get_device_name": lambda device=None: card.name,
         "get_device_capability": lambda device=None: card.capability,
-        "get_device_properties": lambda device=None: properties,
+        "get_device_properties": lambda device=None: card.properties(),
         "is_bf16_supported": lambda including_emulation=True: including_emulation or card.capability >= (8, 0),
         "mem_get_info": lambda device=None: (card.free, card.memory),
         "memory_allocated": lambda device=None: card.memory - card.free,
