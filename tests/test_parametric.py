@@ -278,6 +278,7 @@ def test_runs_that_cannot_determine_the_law(params: Tensor, tokens: Tensor, reas
             fit_parametric(params, tokens, losses(params, tokens, noise), resamples=resamples)
 
 
+@pytest.mark.few_on_virtual_cuda(1)
 @pytest.mark.parametrize(
     ("params", "tokens", "reason"),
     [
@@ -367,7 +368,7 @@ def test_resamples_find_a_floor_where_all_runs_have_none() -> None:
     assert higher <= 1
 
 
-def test_no_floor_is_the_reason_when_the_iterations_are_spent(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_no_floor_is_the_reason_when_the_iterations_are_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     """On its way to 0, E is still far from it after few iterations: that is no failure of the search."""
 
     def hasty(*args: Any, **options: Any) -> batched_fit.Fits:

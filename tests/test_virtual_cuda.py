@@ -220,6 +220,42 @@ def trained(net: Net, **settings: Any) -> tuple[Net, torch.optim.Optimizer, list
     return net, optimizer, losses
 
 
+FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "product": lambda x, w: x @ w.mT,
+    "norm": lambda x, w: F.rms_norm(x * w[:4], (6,)),
+    "softmax": lambda x, w: (x @ w.mT).log_softmax(-1),
+    "attention": lambda x, w: F.scaled_dot_product_attention(x[None], x[None] * 2, w[None, :4], is_causal=True),
+    "rotation": lambda x, w: torch.view_as_real(
+        torch.view_as_complex(x.view(4, 3, 2)) * torch.view_as_complex(w[:4].reshape(4, 3, 2)).conj()
+    ),
+    "imaginary part": lambda x, w: torch.view_as_complex(x.view(4, 3, 2)).conj().imag * 2 + w[:4, :3],
+    "einsum": lambda x, w: torch.einsum("ab,cb->ac", x, w),
+    "gather": lambda x, w: (
+        x.gather(1, (w[:4] > 0).long()) * x.index_select(1, torch.tensor([5, 0], device=x.device))[:, :1]
+    ),
+    "sorted": lambda x, w: x.sort(-1).values.cumsum(-1) + w[:4].topk(6).values,
+    "scattered": lambda x, w: torch.zeros_like(x).scatter(1, (w[:4] > 0).long(), x).masked_fill(x > 1, 0.5),
+    "solved": lambda x, w: torch.linalg.solve(x.mT @ x + torch.eye(6, dtype=x.dtype, device=x.device), w.mT),
+    "powers": lambda x, w: (x.abs() + 0.1) ** 1.5 / (w[:4].exp() + 2) - (x > 0).double(),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_and_gradients_are_those_of_the_cpu(name: str, card: Card) -> None:
+    results = []
+    for place in ("cpu", "cuda"):
+        generator = torch.Generator().manual_seed(1)
+        x, w = (torch.randn(n, 6, dtype=torch.float64, generator=generator).to(place) for n in (4, 5))
+        x.requires_grad_()
+        w.requires_grad_()
+        y = FUNCTIONS[name](x, w)
+        assert y.device.type == place
+        (y * torch.arange(1.0, y.numel() + 1, device=place).view(y.shape)).sum().backward()
+        results.append([each.detach().cpu() for each in (y, x.grad, w.grad) if each is not None])
+    for here, there in zip(*results, strict=True):
+        torch.testing.assert_close(there, here, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("settings", [{"fused": True}, {"foreach": True}, {}, {"capturable": True}])
 def test_a_training_gives_the_values_of_the_cpu(settings: dict[str, bool], card: Card) -> None:
     net, settings_of_the_cpu = Net(), {name: on for name, on in settings.items() if name != "capturable"}

@@ -47,6 +47,12 @@ Function = Callable[..., Any]
 _INDEXED = {"index", "_unsafe_index", "index_put", "index_put_", "_unsafe_index_put", "_index_put_impl_"}
 # besides those that PyTorch tags as pointwise
 _TAKE_SCALARS = {"fill", "fill_", "masked_fill", "masked_fill_", "rsub", "floor_divide", "floor_divide_"} | _INDEXED
+# Lazy operations mark their result for dispatch keys that a wrapped tensor no longer passes.
+_EAGER = {
+    aten._conj.default: aten._conj_physical.default,
+    aten._neg_view.default: aten.neg.default,
+    aten._efficientzerotensor.default: aten.zeros.default,
+}
 _FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray}
 _SET_DATA: Any = Tensor.data.__set__  # pyright: ignore[reportAttributeAccessIssue]
 _SPECIAL = {*_FROM_DATA, Tensor.to, Tensor.cuda, Tensor.pin_memory, _SET_DATA}
@@ -316,8 +322,7 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 
 def _computed(func: Any, args: tuple, kwargs: dict[str, Any], lands: bool, draws: bool) -> Any:
-    if func is aten._efficientzerotensor.default:
-        func = aten.zeros.default  # the other has no memory, which a wrapper cannot tell
+    func = _EAGER.get(func, func)
     if kwargs:
         kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
         if lands and kwargs.get("device") is not None:
