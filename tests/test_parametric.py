@@ -399,7 +399,12 @@ def test_the_best_of_twelve_starts_wins(case: str) -> None:
     starts = parametric._starts(columns, runs[2])
     weights = torch.ones_like(runs[2]).expand(len(starts), -1)
     best = batched_fit.minimise(starts, weights, columns, delta=1e-3, iterations=400).objective.min()
-    assert fit_parametric(*runs, resamples=0).objective == pytest.approx(float(best), rel=1e-6)
+    fit = fit_parametric(*runs, resamples=40)
+    assert fit.objective == pytest.approx(float(best), rel=1e-6)
+    counts = resample_counts(40, len(runs[0]), seed=0, device=torch.device("cpu"))
+    counts = counts[design.strength(runs[0], runs[1], counts) >= design.UNDETERMINED]
+    for theta, weights in zip(fit.resampled, counts, strict=True):  # from there each resample goes down
+        assert plain_objective(theta, runs, weights) <= plain_objective(fit.law.theta, runs, weights) * (1 + 1e-9)
 
 
 def test_no_floor_no_slope_no_convergence(monkeypatch: pytest.MonkeyPatch) -> None:

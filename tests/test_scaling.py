@@ -66,6 +66,9 @@ def test_interval_of_the_law_and_of_a_new_run() -> None:
         assert math.log(at.value) == pytest.approx(line @ target)
         assert math.log(at.high / at.value) == pytest.approx(half) == pytest.approx(math.log(at.value / at.low))
     assert fit.at(1e24).interval == "90% Student-t, the law"
+    before = np.array([math.log(1e12), 1])  # as far on the other side
+    at, half = fit.at(1e12), t * (before @ covariance @ before) ** 0.5
+    assert math.log(at.high / at.value) == pytest.approx(half) == pytest.approx(math.log(at.value / at.low))
 
 
 def test_resampled_power_laws_are_those_of_a_loop(device: str) -> None:
@@ -354,6 +357,32 @@ def test_fits_do_not_depend_on_the_default_device() -> None:
         torch.set_default_device(None)
 
 
+def test_levels_and_sources_are_passed_on() -> None:
+    """A level of 80% in every interval, Fieller's by its definition; the source in every estimate."""
+    parts = [valley(10.0**k, 1e3 * 10 ** (0.5 * k), 6, noise=0.003) for k in range(1, 5)]
+    flops, params, loss = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    fit = isoflop_optima(flops, params, loss, level=0.8, source="made up")
+    for each, (_, n, y) in zip(fit.optima, parts, strict=True):
+        (c, b, _), covariance = np.polyfit(n.log(), y, 2, cov=True)
+        for end in (each.params.low, each.params.high):
+            direction = np.array([2 * math.log(end), 1, 0])
+            error = math.sqrt(direction @ covariance @ direction)
+            assert abs(2 * c * math.log(end) + b) / error == pytest.approx(scipy.stats.t.ppf(0.9, 3), rel=1e-6)
+        assert each.params.interval == "80% Fieller" and each.params.source == "made up"
+    budgets = [each.flops for each in fit.optima]
+    for law, best in (
+        (fit.law(), [each.params.value for each in fit.optima]),
+        (fit.law_of_best_runs(), [each.best_run for each in fit.optima]),
+    ):
+        by_scipy = scipy.stats.linregress(np.log(budgets), np.log(best))
+        half = scipy.stats.t.ppf(0.9, 2) * by_scipy.stderr
+        assert law.exponent.high - law.exponent.value == pytest.approx(half)
+        assert law.exponent.source == law.coefficient.source == law.at(1e9).source == "made up"
+    for resamples in (0, 20):
+        line = fit_power_law(budgets, budgets, resamples=resamples, source="made up")
+        assert line.exponent.source == line.coefficient.source == line.at(1.0).source == "made up"
+
+
 # DeepSeek's laws
 
 
@@ -387,7 +416,9 @@ def test_hyperparameters_of_the_models_they_trained() -> None:
         assert found.batch.value == pytest.approx(batch, rel=1e-3) and found.batch.unit == "tokens"
         assert found.batch.message == "Outside the 1e+17 to 2e+19 FLOP it was fitted on."
     assert "arXiv:2401.02954 eq 1" in scaling.deepseek_hyperparameters(1e18)._repr_html_()
-    assert scaling.deepseek_hyperparameters(1e18).learning_rate.message == ""
+    for flops, outside in ((0.99e17, True), (1e17, False), (2e19, False), (2.01e19, True), (2e20, True)):
+        found = scaling.deepseek_hyperparameters(flops)
+        assert bool(found.learning_rate.message) == bool(found.batch.message) == outside
 
 
 def test_their_allocation_spends_the_budget() -> None:

@@ -206,6 +206,22 @@ def test_porians_ten_exponents() -> None:
 
 
 @needs_data
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("gadre", [411616256, 2058081280, 5082838266103726080, 3.5279492850157737]),
+        ("porian-runs", [331776, 6279337062.757201, 1.25e16, 4.709075571728609]),
+        ("porian-optima", [1229786.9901751066, 1694060312.864987, 1.25e16, 4.665437060126084]),
+        ("chinchilla", [6795600349.289497, 245105957.9245427, 9.993852799709755e18, 5.005581996193246]),
+    ],
+)
+def test_columns_of_published_tables(name: str, first: list[float]) -> None:
+    """The first row as it is in the file; tokens are FLOPs / 6N only for chinchilla, whose file has none."""
+    runs = scaling.load_published(name)
+    assert [float(column[0]) for column in (runs.params, runs.tokens, runs.flops, runs.loss)] == pytest.approx(first)
+
+
+@needs_data
 def test_every_published_table_can_be_read() -> None:
     rows = {name: len(scaling.load_published(name)) for name in scaling_data.PUBLISHED}
     assert rows == {"chinchilla": 245, "cs336": 72, "porian-runs": 1160, "porian-optima": 118, "gadre": 104}
