@@ -168,7 +168,6 @@ def test_a_training_is_saved_every_now_and_then(tmp_path: Path, monkeypatch: pyt
             ("--config", V3),
             "deepseek-v3.json: training 680,786,799,360 parameters takes at least 10,892.6 GB (16 bytes",
         ),
-        (("--length", 100_000), "do not fit the validation text of"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_leaves_no_trace(
@@ -177,6 +176,13 @@ def test_what_cannot_be_trained_is_refused_and_leaves_no_trace(
     code, text = run(*SMALL, *arguments, "--out", tmp_path / "new" / "run")
     assert code == 2 and reason in text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_validation_text_shorter_than_a_sequence_is_refused_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text(30 * "ten bytes ")
+    code, text = run(*SMALL, "--text", tmp_path / "text", "--length", 40, "--out", tmp_path / "run")
+    assert code == 2 and "windows of 40 + 1 bytes do not fit the validation text of 30 bytes" in text
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
