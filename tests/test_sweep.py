@@ -93,14 +93,16 @@ def test_two_sweeps_on_one_file_are_refused_until_the_first_has_ended_or_died(tm
     before = log.read_bytes()
     command = [sys.executable, "-c", HOLD, str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as first:
-        assert first.stdout is not None and first.stdout.readline() == b"begun\n"
-        with pytest.raises(
-            ValueError, match=r"another sweep is writing to .*log\.csv; wait for it or take another file"
-        ):
-            sweep(RUNS, refuse, log)
-        assert log.read_bytes() == before
-        assert len(sweep(RUNS, note, tmp_path / "other.csv")) == 4, "another file is free"
-        first.kill()
+        try:
+            assert first.stdout is not None and first.stdout.readline() == b"begun\n"
+            with pytest.raises(
+                ValueError, match=r"another sweep is writing to .*log\.csv; wait for it or take another"
+            ):
+                sweep(RUNS, refuse, log)
+            assert log.read_bytes() == before
+            assert len(sweep(RUNS, note, tmp_path / "other.csv")) == 4, "another file is free"
+        finally:
+            first.kill()
     assert len(sweep(RUNS, refuse, log)) == 4
 
 
