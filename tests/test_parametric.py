@@ -292,10 +292,10 @@ def test_runs_that_cannot_determine_the_law(params: Tensor, tokens: Tensor, reas
         ),
     ],
 )
-def test_a_weak_design_is_said_and_has_no_intervals(params: Tensor, tokens: Tensor, reason: str, device: str) -> None:
+def test_a_weak_design_is_said_and_has_no_intervals(params: Tensor, tokens: Tensor, reason: str) -> None:
     """Also where the law is found, as without noise: it is the runs that are weak, not the fit."""
     for noise in (0.0, 3e-3):
-        fit = fit_parametric(params, tokens, losses(params, tokens, noise), resamples=50, device=device)
+        fit = fit_parametric(params, tokens, losses(params, tokens, noise), resamples=50)
         assert fit.message.startswith(f"Weakly determined: {reason}") and "No intervals are given" in fit.message
         assert len(fit.resampled) == 0 and not any(each.has_interval for each in (fit.E, fit.A, fit.a, fit.beta))
         assert fit.a.message == fit.E.message == fit.message and fit._repr_html_().count("Weakly determined") == 1
@@ -319,10 +319,10 @@ def test_the_strength_of_designs() -> None:
     assert found[4] > design.WEAK
 
 
-def test_the_strength_of_resamples_is_that_of_their_runs() -> None:
+def test_the_strength_of_resamples_is_that_of_their_runs(device: str) -> None:
     params, tokens, _ = noisy_runs(0, n=7)
     counts = resample_counts(200, 7, seed=0, device=torch.device("cpu"))
-    found = design.strength(params, tokens, counts)
+    found = design.strength(*(column.to(device) for column in (params, tokens, counts))).cpu()
     for i in range(0, 200, 7):
         rows = torch.arange(7).repeat_interleave(counts[i].long())
         alone = design.strength(params[rows], tokens[rows], torch.ones(1, 7, dtype=torch.float64))
@@ -331,15 +331,15 @@ def test_the_strength_of_resamples_is_that_of_their_runs() -> None:
     assert bool((found[different < 5] < 1e-6).all()) and bool((found[different >= 5] > design.UNDETERMINED).any())
 
 
-def test_resamples_of_too_few_runs_are_left_out(device: str) -> None:
+def test_resamples_of_too_few_runs_are_left_out() -> None:
     params, tokens, loss = noisy_runs(0, n=9)
-    fit = fit_parametric(params, tokens, loss, resamples=300, device=device)
-    counts = resample_counts(300, 9, seed=0, device=torch.device("cpu"))
-    lost = 300 - int((design.strength(params, tokens, counts) >= design.UNDETERMINED).sum())
-    assert 0 < lost < 100 and len(fit.resampled) == 300 - lost and f"{300 - lost} resamples" in fit.a.interval
-    assert f"{lost} of 300 resamples do not determine the law and are left out." in fit.message
+    fit = fit_parametric(params, tokens, loss, resamples=60)
+    counts = resample_counts(60, 9, seed=0, device=torch.device("cpu"))
+    lost = 60 - int((design.strength(params, tokens, counts) >= design.UNDETERMINED).sum())
+    assert 0 < lost < 30 and len(fit.resampled) == 60 - lost and f"{60 - lost} resamples" in fit.a.interval
+    assert f"{lost} of 60 resamples do not determine the law and are left out." in fit.message
     sizes, texts = (torch.tensor(column, dtype=torch.float64) for column in ([1, 1, 2, 2, 4, 4], [1, 2, 1, 4, 4, 2]))
-    few = fit_parametric(1e8 * sizes, 1e9 * texts, loss[:6], resamples=300, device=device)
+    few = fit_parametric(1e8 * sizes, 1e9 * texts, loss[:6], resamples=60)
     assert "Too few runs for intervals: " in few.message and not few.a.has_interval and len(few.resampled) == 0
 
 

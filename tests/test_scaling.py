@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -374,7 +375,7 @@ def test_levels_and_sources_are_passed_on() -> None:
         (fit.law(), [each.params.value for each in fit.optima]),
         (fit.law_of_best_runs(), [each.best_run for each in fit.optima]),
     ):
-        by_scipy = scipy.stats.linregress(np.log(budgets), np.log(best))
+        by_scipy: Any = scipy.stats.linregress(np.log(budgets), np.log(best))
         half = scipy.stats.t.ppf(0.9, 2) * by_scipy.stderr
         assert law.exponent.high - law.exponent.value == pytest.approx(half)
         assert law.exponent.source == law.coefficient.source == law.at(1e9).source == "made up"
