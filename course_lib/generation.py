@@ -20,7 +20,7 @@ Verify = Callable[..., Int[Tensor, " accepted"]]
 class Generation:
     """What was written, and what it took."""
 
-    tokens: Int[Tensor, "b new"]  # without the prompt, on its device
+    tokens: Int[Tensor, "b new"]  # without the prompt, on the prompt's device
     passes: int = 0  # of the whole model, the one over the prompt among them
     offered: int = 0  # drafts that were judged, all sequences together: one after a refused draft is not
     accepted: int = 0
@@ -39,7 +39,8 @@ class Generation:
 
     def extend(self, tokens: Int[Tensor, "b fresh"], origins: list[str], drafted: list[int | None]) -> None:
         """What one more pass gave."""
-        self.tokens, self.passes = torch.cat([self.tokens, tokens], dim=1), self.passes + 1
+        self.tokens = torch.cat([self.tokens, tokens.to(self.tokens.device)], dim=1)
+        self.passes += 1
         self.origins += origins
         self.drafted += drafted
 
@@ -65,12 +66,12 @@ def generate(
     the fewest accepted drafts. `verify` judges the drafts in place of `verify_greedy` (temperature 0) or
     `verify_sampled`; `watch` is shown the result so far after every pass.
 
-    The prompt must be on the model's device. A model is refused once its logits are not numbers, before the token
-    that they would have chosen.
+    The model computes where it is: a prompt on another device is copied there, and the new tokens come back to the
+    prompt's device.
 
     Raises:
-        ValueError: an empty prompt or one on another device than the model, settings out of range, drafts without MTP
-            modules or without a cache, a `verify` that keeps no token or too many, logits without a finite maximum.
+        ValueError: an empty prompt, settings out of range, drafts without MTP modules or without a cache, a `verify`
+            that keeps no token or too many, logits without a finite maximum (before a token is chosen from them).
     """
     if prompt.shape[1] < 1 or new_tokens < 1:
         raise ValueError(f"want a prompt and new tokens, got {prompt.shape[1]} and {new_tokens}")
@@ -78,10 +79,8 @@ def generate(
         raise ValueError(f"want temperature >= 0 and 0 < top_p <= 1, got {temperature} and {top_p}")
     if speculate and not (len(model.mtp) and use_cache):
         raise ValueError("drafts come from MTP modules and need a cache: num_nextn_predict_layers >= 1, use_cache=True")
-    if prompt.device != (place := place_of(model)):
-        raise ValueError(f"the prompt is on {prompt.device}, the model on {place}: use prompt.to({str(place)!r})")
+    result, prompt = Generation(prompt[:, :0]), prompt.to(place_of(model))
     choose = _Chooser(temperature, top_p, seed, prompt.device, verify)
-    result = Generation(prompt[:, :0])
     if speculate:
         passes = _speculative(model, prompt, new_tokens, choose, result)
     else:
@@ -110,11 +109,11 @@ def _speculative(
     cache, drafter = model.new_cache(), _Drafter(model)
     hidden = model.hidden_states(prompt, cache)
     first = choose.token(choose.distribution(model.head(model.norm(hidden[:, -1]))))
+    tokens = torch.cat([prompt, first], dim=1)
     result.extend(first, [PLAIN], [None])
     result.cache_bytes = cache.nbytes
     yield
     while (left := new_tokens - result.tokens.shape[1]) > 0:
-        tokens = torch.cat([prompt, result.tokens], dim=1)
         drafts, draft_probs = drafter.draft(hidden, tokens, choose)
         hidden = model.hidden_states(torch.cat([tokens[:, -1:], drafts], dim=1), cache)
         outcomes = choose.judge(drafts, draft_probs, choose.distribution(model.head(model.norm(hidden))))
@@ -125,6 +124,7 @@ def _speculative(
         result.offered += sum(min(len(outcome), drafts.shape[1]) for outcome in outcomes)
         result.cache_bytes = cache.nbytes + drafter.nbytes
         fresh = torch.stack([outcome[:kept] for outcome in outcomes])[:, :left]
+        tokens = torch.cat([tokens, fresh], dim=1)
         own = FREE if len(outcomes[0]) > drafts.shape[1] else REPLACED
         origins = [ACCEPTED] * (len(outcomes[0]) - 1) + [own]
         drafted = [*drafts[0].tolist(), None]

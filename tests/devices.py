@@ -50,7 +50,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where a test computes. "cuda" is a GPU where there is one, elsewhere the device of tests/virtual_cuda.py.
 
     The virtual device is switched on for this test only. It emulates neither autocast nor kernels: a test that depends
-    on them is marked `@pytest.mark.real_cuda("why")`, and its CUDA case is skipped where there is no GPU.
+    on them is marked `@pytest.mark.real_cuda("why")`, and its CUDA case is skipped on machines without a GPU.
     """
     with nullcontext() if request.param == "cpu" else cuda(request.node.get_closest_marker(REAL_CUDA)):
         yield request.param

@@ -1,5 +1,6 @@
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,21 @@ def test_a_batch_is_a_function_of_seed_and_step(tales: corpus.Corpus, device: st
         assert torch.equal(got, wanted.cpu())
     pairs = [(5, 4), (4, 5), (4, 4), (6, 4), (5, 5), (5 + 2**32, 4), (5, 4 + 2**32), (7, 4), (54, 0), (0, 54)]
     assert len({tuple(tales.batch(step, 3, 17, seed=seed).flatten().tolist()) for seed, step in pairs}) == len(pairs)
+
+
+def test_windows_are_where_they_are_asked_for_or_where_the_text_is(tales: corpus.Corpus, device: str) -> None:
+    moved = replace(tales, training=tales.training.to(device), validation=tales.validation.to(device))
+    for text, place, expected in [
+        (tales, None, "cpu"),
+        (tales, device, device),
+        (moved, None, device),
+        (moved, "cpu", "cpu"),
+    ]:
+        batch, windows = text.batch(2, 3, 17, device=place), text.windows(4, 9, device=place)
+        assert batch.device.type == windows.device.type == expected
+        assert torch.equal(batch.cpu(), tales.batch(2, 3, 17)) and torch.equal(windows.cpu(), tales.windows(4, 9))
+    assert corpus.encode("né", device=device).device.type == device
+    assert corpus.decode(corpus.encode("né", device=device)) == "né"
 
 
 def test_windows_come_from_everywhere_and_are_what_stands_there() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from course_lib.generation import ACCEPTED, FREE, PLAIN, REPLACED, generate
+from course_lib.cache import LayerCache
+from course_lib.generation import ACCEPTED, FREE, PLAIN, REPLACED, Generation, _Chooser, generate
 from course_lib.model import MiniDeepSeek
 from tests.conftest import tiny_heads, tiny_moe
 from tests.typecheck import shape_checks
@@ -120,6 +121,108 @@ def test_sampled_drafts_follow_the_model() -> None:
     table = [[c[each] for each in common] for c in counts]
     result: Any = chi2_contingency(table)
     assert result.pvalue > 0.001
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_drawn_texts_follow_their_seed(top_p: float, device: str) -> None:
+    """Drafted or not, whatever the global generator did before, and another seed gives another text."""
+    tiny, prompts = model(2).to(device), torch.randint(7, (6, 3), device=device)
+    for speculate in (False, True):
+        settings: dict[str, Any] = {"temperature": 1.5, "top_p": top_p, "speculate": speculate}
+        text = generate(tiny, prompts, 8, seed=4, **settings)
+        torch.manual_seed(99)
+        assert torch.equal(generate(tiny, prompts, 8, seed=4, **settings).tokens, text.tokens)
+        assert not torch.equal(generate(tiny, prompts, 8, seed=5, **settings).tokens, text.tokens)
+        assert text.tokens.device.type == device and bool(((text.tokens >= 0) & (text.tokens < 7)).all())
+
+
+@pytest.mark.parametrize("speculate", [False, True])
+def test_a_prompt_may_be_on_another_device_than_the_model(speculate: bool, device: str) -> None:
+    tiny, prompt, seen = model(1), torch.randint(7, (2, 5)), set[str]()
+    expected = generate(tiny, prompt, 6, speculate=speculate).tokens
+    for place, of_the_model in [("cpu", device), (device, "cpu"), (device, device)]:
+        result = generate(
+            tiny.to(of_the_model),
+            prompt.to(place),
+            6,
+            speculate=speculate,
+            watch=lambda so_far: seen.add(so_far.tokens.device.type),
+        )
+        assert result.tokens.device.type == place and torch.equal(result.tokens.cpu(), expected)
+        assert seen == {place}
+        seen.clear()
+
+
+def weighed(caches: list[LayerCache]) -> int:
+    """Bytes of the rows that are held, one by one."""
+    rows = [cache._buffer[:, i] for cache in caches if cache._buffer is not None for i in range(cache.length)]
+    return sum(row.numel() * row.element_size() for row in rows)
+
+
+@pytest.mark.parametrize("depths", [0, 1, 2, 3])
+@pytest.mark.parametrize(("batch", "new"), [(1, 1), (1, 2), (2, 9), (3, 14)])
+def test_all_that_is_cached_is_counted(depths: int, batch: int, new: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every pass: the rows of each cache that was made, weighed one by one, and by hand at the end."""
+    made: list[LayerCache] = []
+    begin = LayerCache.__init__
+
+    def noted(self: LayerCache, *args: Any) -> None:
+        made.append(self)
+        begin(self, *args)
+
+    monkeypatch.setattr(LayerCache, "__init__", noted)
+    tiny, prompt = model(depths), torch.randint(7, (batch, 5))
+    weights: list[tuple[int, int]] = []
+
+    def watch(so_far: Generation) -> None:
+        weights.append((so_far.cache_bytes, weighed(made)))
+
+    result = generate(tiny, prompt, new, speculate=depths > 0, watch=watch)
+    assert [counted for counted, _ in weights] == [weight for _, weight in weights]
+    assert len(made) == 2 + (2 * depths if depths else 0), "of each MTP depth: rows of its block, and states it reads"
+    row, state, number = 14 + 6, 26, 8 * batch  # latent and rotated key; hidden size; bytes per number of all sequences
+    if depths == 0:
+        assert result.cache_bytes == 2 * (5 + new - 1) * row * number, "the last token has not passed through the model"
+    elif new == 1:
+        assert result.cache_bytes == 2 * 5 * row * number, "nothing was drafted"
+    elif new == 2:  # one draft, made when six tokens were settled; depth k has seen those from k on
+        drafts = sum((6 - k) * row + min(5, 7 - k) * state for k in range(1, depths + 1))
+        assert result.cache_bytes == (2 * (6 + result.accepted) * row + drafts) * number
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("speculate", [False, True])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_model_whose_logits_are_no_numbers_writes_nothing(
+    wrong: float, speculate: bool, temperature: float, device: str
+) -> None:
+    """Also where the logit of one token alone is wrong, and where only the drafts come from bad numbers."""
+    tiny, prompt = model(1).to(device), torch.randint(7, (2, 5), device=device)
+    settings: dict[str, Any] = {"temperature": temperature}
+    reason = r"the model gave logits without a finite maximum \(NaN or infinity\)"
+    tiny.head.weight.data[3] = wrong
+    seen: list[Generation] = []
+    with pytest.raises(ValueError, match=reason):
+        generate(tiny, prompt, 4, speculate=speculate, watch=seen.append, **settings)
+    assert not seen
+    tiny = model(1).to(device)
+    tiny.mtp[0].norm.weight.data[2] = wrong  # pyright: ignore
+    assert generate(tiny, prompt, 4, **settings).tokens.shape == (2, 4)
+    with pytest.raises(ValueError, match=reason):
+        generate(tiny, prompt, 4, speculate=True, watch=seen.append, **settings)
+    assert [so_far.passes for so_far in seen] == [1], "the token before the first draft"
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.05, 1), (0.5, 1), (0.5 + 1e-9, 2), (0.75, 2), (0.76, 3), (0.875, 3), (0.9, 4), (1.0, 5)]
+)
+def test_top_p_keeps_the_fewest_likeliest_that_reach_it(top_p: float, kept: int) -> None:
+    probs = torch.tensor([0.125, 0.5, 0.0625, 0.25, 0.0625], dtype=torch.float64)  # exact in binary
+    got = _Chooser(0.5, top_p, 0, torch.device("cpu"), None).distribution((probs.sqrt() * 7).log()[None])[0]
+    assert got.count_nonzero() == kept
+    chosen = probs * (got > 0)
+    assert chosen.sum() == probs.sort(descending=True).values[:kept].sum()
+    torch.testing.assert_close(got, chosen / chosen.sum(), rtol=1e-12, atol=0)
 
 
 def test_temperature_and_top_p() -> None:

@@ -85,6 +85,77 @@ def test_a_token_without_a_chance_is_never_drawn() -> None:
     assert verify_sampled(empty, torch.zeros(0, 4), p, torch.tensor([1 - 2**-24])).tolist() == [2]
 
 
+def test_a_refused_draft_is_replaced_from_the_target_where_rounding_leaves_no_residual() -> None:
+    """p is q but for rounding, and below it at the drafted token alone: max(p - q, 0) is 0 everywhere."""
+    q = torch.tensor([[0.5 + 2**-24, 0.5]])
+    p = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
+    for last, token in [(0.1, 0), (0.49, 0), (0.5, 1), (0.99, 1)]:
+        uniforms = torch.tensor([1 - 2**-24, last])
+        assert float(uniforms[0] * q[0, 0]) >= 0.5, "the draft is refused"
+        assert verify_sampled(torch.tensor([0]), q, p, uniforms).tolist() == [token]
+
+
+def test_a_draft_that_the_target_never_writes_is_refused_at_every_uniform() -> None:
+    """u q < p is false at p = 0, also at u = 0 and where q underflows."""
+    p = torch.tensor([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]])
+    for q0 in (0.5, 1e-30, 0.0):
+        q = torch.tensor([[q0, 1 - q0, 0.0]])
+        for first in (0.0, 1e-45, 0.5):
+            assert verify_sampled(torch.tensor([0]), q, p, torch.tensor([first, 0.5])).tolist() == [2]
+    certain = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert verify_sampled(torch.tensor([0]), certain[:1], certain, torch.tensor([0.0, 0.0])).tolist() == [0, 1]
+
+
+HALF = [0.5, 0.5]
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("q", "p", "uniforms", "reason"),
+    [
+        ([[NAN, 0.5]], [HALF, HALF], [0.5, 0.5], r"draft_probs\[0\] must be >= 0 and sum to 1: its minimum is nan"),
+        ([HALF], [HALF, [0.5, NAN]], [0.5, 0.5], r"target_probs\[1\] must be .* its minimum is nan"),
+        ([HALF], [[-0.5, 1.5], HALF], [0.5, 0.5], r"target_probs\[0\] must be .* its minimum is -0\.5, its sum 1"),
+        ([[INF, 0.0]], [HALF, HALF], [0.5, 0.5], r"draft_probs\[0\] must be .* its sum inf"),
+        ([[0.5, 0.4]], [HALF, HALF], [0.5, 0.5], r"draft_probs\[0\] must be .* its sum 0\.9"),
+        ([HALF], [HALF, [0.0, 0.0]], [0.5, 0.5], r"target_probs\[1\] must be .* its sum 0"),
+        ([HALF], [[2.0, 1.0], HALF], [0.5, 0.5], r"target_probs\[0\] must be .* its sum 3"),  # logits, perhaps
+        ([HALF], [HALF, HALF], [0.5, 1.0], r"uniforms must be in \[0, 1\), got \[0\.5, 1\.0\]"),
+        ([HALF], [HALF, HALF], [-0.5, 0.5], r"uniforms must be in \[0, 1\)"),
+        ([HALF], [HALF, HALF], [0.5, NAN], r"uniforms must be in \[0, 1\)"),
+    ],
+)
+def test_numbers_that_are_no_probabilities_are_refused(
+    q: list[list[float]], p: list[list[float]], uniforms: list[float], reason: str, device: str
+) -> None:
+    rows = (torch.tensor(each, device=device) for each in (q, p, uniforms))
+    with pytest.raises(ValueError, match=reason):
+        verify_sampled(torch.tensor([0], device=device), *rows)
+
+
+def test_the_rounding_of_narrow_numbers_is_allowed() -> None:
+    q, p = (torch.randn(rows, 50_000).softmax(-1).bfloat16() for rows in (2, 3))
+    assert verify_sampled(torch.tensor([7, 8]), q, p, torch.rand(3, dtype=torch.float64)).dtype == torch.int64
+
+
+@pytest.mark.parametrize("row", [[NAN, 1.0, 2.0], [1.0, INF, 2.0], [-INF, -INF, -INF]])
+def test_greedy_refuses_logits_that_are_no_numbers(row: list[float], device: str) -> None:
+    good = [0.0, 3.0, -INF]  # a token that is masked out is no harm
+    assert verify_greedy(torch.tensor([1], device=device), torch.tensor([good, good], device=device)).tolist() == [1, 1]
+    for rows in ([row, good], [good, row]):
+        with pytest.raises(ValueError, match="target_logits: wanted a finite maximum in each row, got"):
+            verify_greedy(torch.tensor([1], device=device), torch.tensor(rows, device=device))
+
+
+@pytest.mark.parametrize("k", [0, 1, 4])
+def test_sampled_on_a_device_is_what_it_is_on_the_cpu(k: int, device: str) -> None:
+    for _ in range(20):
+        q, p = torch.rand(k, 5).softmax(-1), (3 * torch.rand(k + 1, 5)).softmax(-1)
+        draft, u = torch.randint(5, (k,)), torch.rand(k + 1, dtype=torch.float64)
+        got = verify_sampled(draft.to(device), q.to(device), p.to(device), u.to(device))
+        assert got.device.type == device and got.tolist() == verify_sampled(draft, q, p, u).tolist()
+
+
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="a draft of 2 wants 3 rows of the target, got 2"):
         verify_greedy(torch.tensor([1, 2]), torch.zeros(2, 4))

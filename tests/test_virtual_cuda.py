@@ -4,6 +4,7 @@ no trace."""
 import copy
 import io
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,8 @@ def test_a_module_that_moves_keeps_its_parameters_and_ties(card: Card) -> None:
     optimizer.step()
     weights = [weight.cpu() for weight in net.state_dict().values()]
     assert all(torch.equal(one, other) for one, other in zip(weights, net.cpu().state_dict().values(), strict=True))
+    graph = net.cpu()(torch.tensor([[1]]))
+    assert net.to("cuda").up.weight.device == net.norm.weight.device == ON_CUDA and graph.device.type == "cpu"
     with torch.device("meta"):
         empty = Net()
     assert empty.up.weight.is_meta and empty.to_empty(device="cuda").up.weight.device == ON_CUDA
@@ -361,6 +364,19 @@ def test_the_default_device_places_what_names_no_other(card: Card) -> None:
         torch.ones(3, device="cpu")[torch.tensor([1])]
     with torch.device("cpu"):
         assert torch.tensor(1.0).device.type == "cpu"
+
+
+def test_a_thread_sees_the_device_too(card: Card) -> None:
+    x, found = gpu(3), []
+
+    def work() -> None:
+        x[0] = 2.0
+        found.append(torch.ones(3, device="cuda") + x.cuda())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found[0].device == ON_CUDA and torch.equal(found[0], x + 1) and x[0].item() == 2
 
 
 def test_the_card_is_what_the_test_sets(card: Card) -> None:

@@ -9,18 +9,19 @@ operations, CPU indices into CUDA tensors, copies.
 How it works. A wrapper subclass holds the CPU tensor with the values. To C++ the wrapper is a meta tensor, because
 autograd would ask a build without CUDA for streams; Python code sees `cuda:0`. A dispatch mode runs every operation on
 the wrapped tensors, checks the operands first and wraps the results. A function mode on top translates `device="cuda"`
-before C++ can refuse it. Both belong to the thread that entered `present`.
+before C++ can refuse it. Threads that start inside the block have both modes too.
 
 What it does not show:
 
 * rounding, speed and memory of kernels: values are those of the CPU, and `mem_get_info` returns what the test sets;
 * non-determinism: CUDA adds some gradients atomically, so only the CPU repeats a training bit for bit;
 * autocast: `torch.autocast("cuda")` can be entered and changes nothing;
-* NCCL, several cards, streams, graphs, pinned memory, `torch.compile`, other threads and other processes;
+* NCCL, several cards, streams, graphs, pinned memory, `torch.compile`, other processes;
 * device-side assertions: an index out of range raises IndexError at once;
 * Python code inside PyTorch's own functions that makes tensors from lists on the device of an argument.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, _utils
+from torch import Tensor, _utils, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _device as default_device
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -169,7 +170,7 @@ class VirtualTensor(Tensor):
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Saved as PyTorch saves tensors of devices that have no storage of their own, which `torch.load` knows."""
+        """Saved as PyTorch saves tensors of devices without PyTorch storage, which `torch.load` understands."""
         rebuild = _utils._rebuild_device_tensor_from_cpu_tensor
         return rebuild, (self.values_on_cpu, self.dtype, str(CUDA), self.requires_grad)
 
@@ -197,11 +198,17 @@ class _Generator(metaclass=_GeneratorMeta):
 
 
 class _State:
-    """Of the device that is present in this thread."""
+    """What operations share."""
 
     default_generator = _CudaGenerator()
-    twins: dict[str, Any] = {}  # process groups by the name of the one that they stand in for
-    wanted: str | None = None  # "cuda" or "meta" if Python code asked for it; C++ says "meta" in both cases
+    twins: dict[str, Any] = {}  # CPU process groups, by the name of the CUDA group that each replaces
+
+
+class _Asked(threading.local):
+    kind: str | None = None  # "cuda" or "meta" while Python code asks for a tensor there; C++ says "meta" in both cases
+
+
+_asked = _Asked()
 
 
 def _kind(device: Device) -> str | None:
@@ -273,7 +280,7 @@ class _Traits:
     name: str
     copies: bool
     collective: bool
-    takes_scalars: bool  # accepts 0-dim CPU tensors beside CUDA tensors
+    takes_scalars: bool  # accepts 0-dim CPU tensors together with CUDA tensors
     draws: bool  # from the default generator if it is given none
     aliases: bool  # returns a view of an argument, or an argument
 
@@ -305,7 +312,7 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     if device is None:
         lands = isinstance(args[0], VirtualTensor) if traits.copies else bool(ours)
     elif device.type == "meta":
-        lands = _State.wanted == "cuda" or (_State.wanted is None and not any(each.is_meta for each in others))
+        lands = _asked.kind == "cuda" or (_asked.kind is None and not any(each.is_meta for each in others))
     else:
         lands = device.type == "cuda"
     if generator is not None and (generator._cdata in _CudaGenerator.alive) != lands:
@@ -389,7 +396,7 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if "pin_memory" in kwargs:  # of no use here, and refused where there is no accelerator
+        if "pin_memory" in kwargs:  # PyTorch refuses it without a real accelerator
             kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"}
         if func in _SPECIAL:
             return self._special(func, args, dict(kwargs))
@@ -417,11 +424,11 @@ class _Calls(TorchFunctionMode):
         kind = _wanted_kind(func, kwargs)
         if kind not in ("cuda", "meta"):
             return func(*args, **kwargs)
-        _State.wanted, before = kind, _State.wanted
+        _asked.kind, before = kind, _asked.kind
         try:
             return func(*args, **kwargs | {"device": META})
         finally:
-            _State.wanted = before
+            _asked.kind = before
 
     def _moved(self, tensor: Tensor, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         if isinstance(tensor, VirtualTensor):
@@ -479,7 +486,6 @@ def present(card: Card | None = None) -> Iterator[Card]:
         for owner, names in _replacements(card).items():
             for name, stand_in in names.items():
                 stack.enter_context(mock.patch.object(owner, name, stand_in))
-        # Parameters stay the same objects when a module moves, as on a real device.
         torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swapped)
         stack.enter_context(_Operations())
@@ -530,10 +536,44 @@ def _replacements(card: Card) -> dict[Any, dict[str, Any]]:
         "set_rng_state_all": lambda states: generator.set_state(states[0]),
     }
     return {
+        nn.Module: {"_apply": _applying(nn.Module._apply)},
+        threading.Thread: {"run": _with_modes(threading.Thread.run)},
         torch: {"Generator": _Generator, "load": _loading(torch.load)},
         torch.cuda: asked,
         torch._C: {"_group_tensors_by_device_and_dtype": _grouping(torch._C._group_tensors_by_device_and_dtype)},
     }
+
+
+def _applying(apply: Function) -> Function:
+    """`Module.to` and its like keep the parameter objects, as on a real device, where PyTorch can swap their contents.
+
+    It cannot while a graph still refers to a parameter; then the module gets new parameters.
+    """
+
+    @wraps(apply)
+    def applied(module: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        try:
+            return apply(module, fn, recurse)
+        except RuntimeError as error:
+            if "Couldn't swap" not in str(error):
+                raise
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(fn(parameter.detach()), parameter.requires_grad)
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else fn(buffer)
+        return module
+
+    return applied
+
+
+def _with_modes(run: Function) -> Function:
+    @wraps(run)
+    def runs(thread: threading.Thread) -> None:
+        with _Operations(), _Calls():
+            run(thread)
+
+    return runs
 
 
 def _loading(load: Function) -> Function:
