@@ -91,8 +91,9 @@ def mla(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
 
 
 def attention(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
-    """MHA, GQA or MQA, one token and one head at a time; x is (b, s, d)."""
+    """MHA, GQA or MQA, one token and one head at a time; x is (b, s, d). A token sees `sliding_window` tokens."""
     h, kv, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    seen = slice(-(config.sliding_window or len(x[0])), None)
     out = torch.zeros_like(x)
     for b in range(len(x)):
         keys: list[list[Tensor]] = [[] for _ in range(kv)]
@@ -105,7 +106,7 @@ def attention(layer: Any, config: ModelConfig, x: Tensor) -> Tensor:
             heads = []
             for i in range(h):
                 query = turned(config, q[i * width : (i + 1) * width], t)
-                heads.append(mixed(query, keys[i * kv // h], values[i * kv // h], width**-0.5))
+                heads.append(mixed(query, keys[i * kv // h][seen], values[i * kv // h][seen], width**-0.5))
             out[b, t] = linear(layer.o_proj, torch.cat(heads))
     return out
 

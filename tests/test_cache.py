@@ -49,3 +49,15 @@ def test_another_batch_or_width_is_refused_and_nothing_is_lost() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4\) torch.float32, got \(2, 3\)"):
         cache.append(torch.zeros(2, 1, 3))
     assert cache.length == 6
+
+
+def test_a_buffer_doubles_when_it_is_full_and_no_sooner(device: str) -> None:
+    cache, held = LayerCache(capacity=3), []
+    for end in range(1, 14):
+        rows = torch.full((2, 1, 5), float(end), device=device)
+        assert cache.append(rows)[1, :, 4].tolist() == list(range(1, end + 1))
+        held.append(cache.allocated_nbytes // (2 * 5 * 4))
+    assert held == [3] * 3 + [6] * 3 + [12] * 6 + [24]
+    cache.truncate(5)
+    assert cache.append(torch.full((2, 2, 5), 9.0, device=device))[0, :, 0].tolist() == [1, 2, 3, 4, 5, 9, 9]
+    assert cache.nbytes == 7 * 2 * 5 * 4 and cache.allocated_nbytes == 24 * 2 * 5 * 4

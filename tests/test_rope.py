@@ -1,3 +1,4 @@
+import cmath
 import math
 
 import pytest
@@ -81,3 +82,19 @@ def test_a_table_made_while_decoding_serves_training() -> None:
         rotary.turns(0, 4, like=x)
     rotate(x, rotary.turns(0, 4, like=x)).sum().backward()
     assert x.grad is not None
+
+
+def test_the_table_serves_every_position_dtype_and_device(device: str) -> None:
+    """Kept from call to call, and made anew where it is too short or of another kind."""
+    rotary = Rotary(tiny_mla(rope_scaling=RopeScaling(rope_type="yarn", factor=4, original_max_position_embeddings=64)))
+    assert rotary.gain != 1
+    for start, count, place, dtype in [
+        (0, 3, "cpu", torch.float32), (2, 5, device, torch.float64), (250, 9, device, torch.float64),
+        (700, 1, "cpu", torch.float64), (698, 4, device, torch.bfloat16), (0, 2, device, torch.float64),
+    ]:  # fmt: skip
+        got = rotary.turns(start, count, like=torch.zeros(1, device=place, dtype=dtype))
+        wide = dtype == torch.float64
+        assert got.device.type == place and got.dtype == (torch.complex128 if wide else torch.complex64)
+        for row, position in zip(got.tolist(), range(start, start + count), strict=True):
+            expected = [cmath.rect(rotary.gain, position * f) for f in rotary.frequencies.tolist()]
+            assert row == pytest.approx(expected, abs=1e-12 if wide else 1e-6)

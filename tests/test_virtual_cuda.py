@@ -17,7 +17,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests import virtual_cuda
+from tests import devices, virtual_cuda
 from tests.devices import why_no_virtual_device
 from tests.virtual_cuda import Card, VirtualTensor
 
@@ -43,6 +43,19 @@ def test_it_works_with_the_pinned_pytorch() -> None:
     assert pinned is not None
     if torch.__version__.split("+")[0] == pinned[1]:
         assert why_no_virtual_device() is None
+
+
+def test_a_pytorch_without_its_internals_skips_the_cuda_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking() -> None:
+        raise AttributeError("module 'torch' has no attribute 'x'")
+
+    monkeypatch.setattr(virtual_cuda, "present", lacking)
+    reason = why_no_virtual_device.__wrapped__()
+    assert reason is not None and "has no attribute 'x'" in reason and torch.__version__ in reason
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "why_no_virtual_device", lambda: reason)
+    with pytest.raises(pytest.skip.Exception, match="does not work with PyTorch"):
+        devices.cuda()
 
 
 MIXED = "Expected all tensors to be on the same device"
