@@ -307,7 +307,7 @@ def test_it_trains_where_it_says() -> None:
     seen: list[str] = []
 
     def route(scores: Any, bias: Any, *rest: Any) -> Any:
-        seen.append(f"{scores.device} {bias.device}")
+        seen.append(f"{scores.device} {bias.device} {torch.ones(1).device}")
         return course_route(scores, bias, *rest)
 
     lab, plain = BalanceLab(**SMALL, route=route), BalanceLab(**SMALL)
@@ -317,7 +317,26 @@ def test_it_trains_where_it_says() -> None:
         lab.run()
     finally:
         torch.set_default_device(None)
-    assert set(seen) == {"cpu cpu"} and same(lab.history, plain.history)
+    assert set(seen) == {"cpu cpu cpu"} and same(lab.history, plain.history)
+
+
+def test_every_device_trains_alike(device: str) -> None:
+    places: set[str] = set()
+
+    def route(scores: Any, bias: Any, *rest: Any) -> Any:
+        places.update(each.device.type for each in (scores, bias, torch.ones(1)))
+        return course_route(scores, bias, *rest)
+
+    settings: dict[str, Any] = {"steps": 2, "experts": 8, "balance": "both"}
+    lab, plain = BalanceLab(**settings, device=device, route=route), BalanceLab(**settings)
+    plain.run()
+    pressed(lab)
+    assert "Complete, 2 steps" in lab.status.value and places == {device}
+    assert lab.history.loss == pytest.approx(plain.history.loss, rel=1e-4)
+    assert torch.equal(lab.history.load[0], plain.history.load[0])
+    words = "the CPU" if device == "cpu" else "cuda"
+    lab.start_over.click()
+    assert f"It trains on {words}" in lab.status.value
 
 
 # figures: 12 steps of 2 experts chosen among 4; layer 2 even, layer 3 all to the first two

@@ -131,6 +131,20 @@ def test_no_bar_is_cut_off() -> None:
     assert float(paths["rule"][1:].split(" ")[0]) == pytest.approx(EDGE + per_mwh * shown.rule, abs=0.2)
 
 
+@pytest.mark.parametrize("hours", [1.0, 1.4, 1.95, 2.2, 2.6, 3.0])
+@pytest.mark.parametrize("watts", [(100, 120), (532, 700), (600, 1000)])
+def test_the_range_of_the_energy_fits_too(hours: float, watts: tuple[int, int]) -> None:
+    explorer = CostExplorer()
+    explorer.watts.value, explorer.hours.value = watts, hours
+    (whisker,) = [
+        each.attrib["d"] for each in drawn.shown(explorer.picture.value).iter("path") if each.get("class") == "whisker"
+    ]
+    start, end = (float(tick.split(" ")[0]) for tick in whisker.split("M")[2:])
+    energy, per_mwh = explorer.shown.energy, bars(explorer)[1][1] / explorer.shown.energy.value
+    assert (start, end) == pytest.approx((EDGE + per_mwh * energy.low, EDGE + per_mwh * energy.high), abs=0.2)
+    assert end <= WIDTHS[-1] - EDGE + 0.1
+
+
 def test_the_static_picture_shows_the_same() -> None:
     explorer = CostExplorer()
     above, below = cost_figure(explorer.shown).axes

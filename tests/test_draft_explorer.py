@@ -174,7 +174,7 @@ def test_the_button_writes_and_stops() -> None:
     each.prompt.value = "other"
     each.button.click()
     assert slow.reached.wait(60) and each.thread is not main_thread()
-    assert each.button.description == "Stop" and "Writing" in said(each)
+    assert each.button.description == "Stop" and not each.button.disabled and "Writing" in said(each)
     each.button.click()  # verify has not answered, and is not waited for
     assert said(each) == "Stopped after 5 passes." and each.button.description == "Write"
     stopped = each.picture.value
@@ -188,6 +188,19 @@ def test_the_button_writes_and_stops() -> None:
     each.thread.join(60)
     assert "It is the same text" in said(each) and each.button.description == "Write"
     assert torch.equal(torch.tensor(each.writing.tokens), written(each).tokens[0])
+
+
+def test_a_cell_that_writes_cannot_hear_the_button() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def verify(draft: Any, logits: Any) -> Any:
+        seen.append((each.button.description, each.button.disabled))
+        return verify_greedy(draft, logits)
+
+    each = explorer()
+    each.verify = verify
+    each.write()
+    assert set(seen) == {("Stop", True)} and not each.button.disabled
 
 
 def test_an_abandoned_text_does_not_touch_the_next() -> None:
@@ -240,6 +253,15 @@ def test_a_seed_gives_the_same_text_again() -> None:
         each.write()
         texts.append(each.writing.tokens)
     assert texts[0] == texts[2] != texts[1]
+
+
+def test_the_model_may_be_on_any_device(device: str) -> None:
+    here, there = DraftExplorer(model(2), "ab", 6), DraftExplorer(model(2).to(device), "ab", 6)
+    assert there.writing.tokens == here.writing.tokens and said(there) == said(here)
+    there.temperature.value = 1.0
+    there.button.click()
+    there.thread.join(60)
+    assert len(there.writing.tokens) == 6 and "Tokens were drawn" in said(there)
 
 
 def test_models_without_drafts_and_without_bytes() -> None:

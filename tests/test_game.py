@@ -171,6 +171,50 @@ def test_locking_opens_the_run_beside_the_baselines() -> None:
     assert said(each) == each.game.verdict and f"off by {abs(0.75 / truth - 1):.1%}" in said(each)
 
 
+def centres(each: BuyAndBet, name: str) -> list[tuple[float, float]]:
+    """Of the marks [px]: those of the first panel, then those of the second."""
+    found = [mark for mark in drawn.shown(each.picture.value).iter() if mark.get("class") == name]
+    starts = [
+        (mark.get("cx"), mark.get("cy"))
+        if "d" not in mark.attrib
+        else mark.attrib["d"][1:].split("m")[0].split("l")[0].split(" ")
+        for mark in found
+    ]
+    return [(float(x or ""), float(y or "")) for x, y in starts]
+
+
+def test_marks_stand_where_their_numbers_are() -> None:
+    """Over compute in the first panel and over size in the second, on one scale with the big run and the bet."""
+    table, each = runs(), BuyAndBet(runs(), TARGET)
+    mine = [0, 3, 6, 12]
+    buy(each, *mine)
+    bet(each, 0.9)
+    runs_at, (big, _) = centres(each, "bought"), centres(each, "big")
+    for places, column in ((runs_at[:4], table.flops), (runs_at[4:], table.params)):
+        order = sorted(mine)
+        x, y = np.array(places).T
+        across = np.polyfit(np.log(column.numpy()[order]), x, 1)
+        down = np.polyfit(table.loss.numpy()[order], y, 1)
+        np.testing.assert_allclose(np.polyval(across, np.log(column.numpy()[order])), x, atol=0.15)
+        np.testing.assert_allclose(np.polyval(down, table.loss.numpy()[order]), y, atol=0.15)
+        if column is table.flops:
+            assert big == pytest.approx(
+                (np.polyval(across, math.log(TARGET)), np.polyval(down, float(table.loss[5]))), abs=0.4
+            )
+            (cross, *_) = centres(each, "forecast")
+            assert cross == pytest.approx((big[0] - 6, np.polyval(down, 0.9) - 6), abs=0.4)
+
+
+def test_the_results_say_what_they_are_where_the_table_has_no_head() -> None:
+    each = BuyAndBet(runs(), TARGET)
+    buy(each, 0, 1)
+    bet(each, 0.9)
+    heads, *rows = drawn.shown(each.picture.value).iter("tr")
+    names = ["".join(head.itertext()) for head in heads]
+    assert names == ["", "loss at 1e14 FLOP [nats per byte]", "off by"] and len(rows) == 5
+    assert all([cell.get("data-head") for cell in row] == [None, *names[1:]] for row in rows)
+
+
 def test_locked_means_locked() -> None:
     each = BuyAndBet(runs(), TARGET)
     buy(each, 0, 6)

@@ -226,8 +226,19 @@ def test_every_expert_is_drawn_once_and_has_room(width: int, experts: int, n_gro
     assert all(len(groups) == 1 for groups in inside) and set.union(*inside) == set(range(n_group))
     assert all(left > 0 and left + wide <= across and top + tall <= high for left, top, wide, tall in frames)
     rows = {y: sorted(x for x, other, _ in numbers if other == y) for _, y, _ in numbers}
+    for y, row in rows.items():
+        assert [number for x in row for other, at, number in numbers if (other, at) == (x, y)] == sorted(
+            number for _, at, number in numbers if at == y
+        )
     gaps = [right - left for row in rows.values() for left, right in pairwise(row)]
     assert min(gaps) >= 32
+
+
+def test_the_router_may_be_on_any_device(explorer: RoutingExplorer, device: str) -> None:
+    there = RoutingExplorer(TOKENS, explorer.hidden.to(device), explorer.centroids.to(device))
+    for each in (explorer, there):
+        each.token.value, each.expert.value, each.bias.value = 3, 5, 0.2
+    assert label(there) == label(explorer)
 
 
 def test_few_experts_that_do_not_split_into_four(explorer: RoutingExplorer) -> None:

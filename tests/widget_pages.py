@@ -38,7 +38,14 @@ BuyAndBet(law)
 """
 BALANCE = """
 from course_lib.widgets.balance import BalanceLab
-lab = BalanceLab(steps=16)
+from course_lib.routing import update_bias
+import time
+
+def slowly(bias, load, speed):
+    time.sleep(0.1)  # leaves time to press Stop
+    return update_bias(bias, load, speed)
+
+lab = BalanceLab(steps=16, update_bias=slowly)
 lab
 """
 DRAFTS = """
@@ -48,12 +55,16 @@ from course_lib.config import mini
 from course_lib.model import MiniDeepSeek
 from course_lib.speculative import verify_greedy
 
+pause = 0.0
+
 def slow(draft, logits):
-    time.sleep(0.05)  # leaves time to press Stop
+    time.sleep(pause)
     return verify_greedy(draft, logits)
 
 torch.manual_seed(0)
-DraftExplorer(MiniDeepSeek(mini(num_nextn_predict_layers=1)), "ab", new_tokens=30, verify=slow)
+explorer = DraftExplorer(MiniDeepSeek(mini(num_nextn_predict_layers=1)), "ab", new_tokens=30, verify=slow)
+pause = 0.5  # leaves time to press Stop, on a busy machine too
+explorer
 """
 WIDGETS = {
     "cache": CACHE, "routing": ROUTING, "cost": COST, "scaling": SCALING, "game": GAME, "balance": BALANCE,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from course_lib.accounting import Serving
 from course_lib.config import ModelConfig
-from course_lib.figures.svg import HALO, LINE, axis_end, drawing, fitted, key, lines, swatch, text
+from course_lib.figures.svg import HALO, LINE, axis_end, drawing, fitted, key, lines, swatch, text, text_around
 from course_lib.quantity import counted
 
 # colours that the colour-blind tell apart (Okabe and Ito); the kind also stands in words above each bar
@@ -101,9 +101,8 @@ def _bar(name: str, x: float, y: float, width: float, colour: str) -> str:
 
 def _below(bars: CacheBars, width: int, memory: float, y: float) -> tuple[list[str], float]:
     """The axis in words, a legend, and how high the picture is."""
-    anchor = "start" if memory < width / 3 else "end" if memory > width * 2 / 3 else "middle"
     parts = [
-        text(memory, y, f"memory of the GPU: {gigabytes(bars.memory * 1e9)}", anchor=anchor),
+        text_around(memory, y, f"memory of the GPU: {gigabytes(bars.memory * 1e9)}", width),
         f'<path d="M{EDGE} {y + 8:.1f}H{width - EDGE}" stroke="#888"/>',
         text(EDGE, y + 24, "0 GB"),
         text(width - EDGE, y + 24, gigabytes(bars.limit * 1e9), anchor="end"),

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_lib.cost import Swing
-from course_lib.figures.svg import HALO, LINE, axis_end, drawing, fitted, paragraph, text
+from course_lib.figures.svg import HALO, LINE, axis_end, drawing, fitted, paragraph, text_around
 from course_lib.quantity import Estimate
 
 # colours that the colour-blind tell apart (Okabe and Ito); every bar also has its words
@@ -101,10 +101,9 @@ def cost_svg(picture: CostPicture, width: int) -> str:
         said = f"{swing.name} alone: {picture.swing_label(swing)}"
         row, y = _bar(y, width, said, per_mwh * swing.low, per_mwh * swing.high, ONE)
         parts += row
-    anchor = "start" if rule < width / 3 else "end" if rule > width * 2 / 3 else "middle"
     line = f'<path class="rule" d="M{rule:.1f} {above}V{y - 10}" stroke="currentColor" stroke-dasharray="6 4"/>'
     note, bottom = paragraph(0, y + 5 + 2 * LINE, picture.note, width)
-    labels = text(rule, y + 4, picture.rule_label, anchor=anchor)
+    labels = text_around(rule, y + 4, picture.rule_label, width)
     return drawing(width, bottom - 10, [line, *parts, labels, *note])
 
 

@@ -43,6 +43,12 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", style: str = 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="{style}">{escape(words)}</text>'
 
 
+def text_around(x: float, y: float, words: str, width: float) -> str:
+    """Words in the middle of `x`, or as near to it as a picture `width` px wide allows."""
+    half = min(CHARACTER * len(words), width) / 2
+    return text(min(max(x, half), width - half), y, words, anchor="middle")
+
+
 def lines(words: str, width: float) -> list[str]:
     """Broken between words so that no line is wider than `width` [px]."""
     return wrap(words, max(int(width / CHARACTER), 1), break_long_words=False, break_on_hyphens=False)
