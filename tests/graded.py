@@ -74,12 +74,16 @@ def run(notebook: NotebookNode) -> NotebookNode:
 
 
 def said_here(notebook: NotebookNode) -> dict[str, str]:
-    """What each code cell prints, by its source, when the page runs in this process: quicker than in a kernel."""
+    """What each code cell prints, by its source, when the page runs in this process, which is quicker than in a kernel.
+
+    Pictures are left out: outside a notebook, IPython prints the data of what it is to display.
+    """
     names: dict[str, Any] = {}
     said = {}
     for cell in code_cells(notebook):
         with (
             patch.object(plt, "show", lambda: plt.close()),
+            patch("IPython.display.display", lambda *_, **__: None),
             redirect_stdout(io.StringIO()) as out,
             redirect_stderr(io.StringIO()) as err,
         ):
