@@ -61,7 +61,7 @@ WIDGETS = {
 }  # fmt: skip
 PRESS = """async (key) => {
     const handle = document.activeElement, widget = handle.closest('.jp-OutputArea-output');
-    const picture = () => widget.querySelector('svg[role=img]').getAttribute('aria-label');
+    const picture = () => widget.querySelector('[role=img]').getAttribute('aria-label');
     const before = picture();
     const start = performance.now();
     handle.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
