@@ -187,7 +187,7 @@ def drawing_widget(scope: Page | Locator) -> tuple[Locator, Locator]:
     return widget, widget.locator(picture).first
 
 
-def press(widget: Locator, picture: Locator, key: str, on: str = ".noUi-handle", seconds: float = 20) -> None:
+def press(widget: Locator, picture: Locator, key: str, on: str = "input[type=range]", seconds: float = 20) -> None:
     """Press `key` on the widget's first slider, or what else, and wait until the picture is labelled otherwise."""
     label = picture.get_attribute("aria-label") or ""
     widget.locator(on).first.press(key)

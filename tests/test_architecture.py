@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,17 @@ def test_the_rule_can_fail(name: str, source: str) -> None:
 def test_course_py_needs_the_standard_library_only() -> None:
     roots = {name.split(".")[0] for name in imported((ROOT / "course.py").read_text(encoding="utf-8"))}
     assert roots <= set(sys.stdlib_module_names)
+
+
+def test_every_file_of_the_library_is_installed() -> None:
+    """Colab installs the package, so a file that package-data forgets is missing there."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    installed = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    library = ROOT / "course_lib"
+    there = {path for path in library.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert there - installed == set()

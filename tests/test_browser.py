@@ -18,6 +18,7 @@ from tests.lab import (
     dress,
     faults,
     jupyter_lab,
+    nameless,
     open_notebook,
     press,
     rewrite_last_line,
@@ -26,8 +27,9 @@ from tests.lab import (
     screenshot,
     show_cell,
     shown,
+    sliders,
 )
-from tests.widget_pages import DEAF, TRAIN, UNREADABLE, WIDGETS, write
+from tests.widget_pages import DEAF, NAMELESS, TRAIN, UNREADABLE, WIDGETS, write
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome here: widgets are not tried in a browser")
@@ -82,6 +84,13 @@ def page(window: BrowserContext) -> Iterator[Page]:
     page.close()
 
 
+def assert_readable_on_a_phone(course: Course, name: str) -> None:
+    """In the state it is in now."""
+    dress(course.page, "Dark", 363)
+    assert faults(course.widget(name)[0]) == []
+    dress(course.page, "Light", 1280)
+
+
 def bar_widths(picture: Locator) -> float:
     return picture.locator("rect").evaluate_all("bars => bars.reduce((sum, bar) => sum + bar.width.baseVal.value, 0)")
 
@@ -92,7 +101,7 @@ ROOM = {1280: 1120, 472: 368, 363: 259}  # a wide window; 800 px with the file b
 
 def test_every_widget_can_be_read_wide_and_narrow_light_and_dark(course: Course) -> None:
     found = {}
-    for theme, width in (("Dark", 1280), ("Light", 1280)):
+    for theme, width in (("Dark", 472), ("Light", 1280), ("Light", 363), ("Dark", 1280)):
         dress(course.page, theme, width)
         for name in WIDGETS:
             widget, _ = course.widget(name)
@@ -101,6 +110,35 @@ def test_every_widget_can_be_read_wide_and_narrow_light_and_dark(course: Course)
             cell = show_cell(course.page, WIDGETS[name].strip())
             screenshot(cell, f"{name}_{theme.lower()}_{width}")
     assert {place: said for place, said in found.items() if said} == {}
+
+
+def test_every_control_has_a_name(course: Course) -> None:
+    assert {name: found for name in WIDGETS if (found := nameless(course.widget(name)[0]))} == {}
+
+
+def test_sliders_and_choices_say_what_they_show(course: Course) -> None:
+    cache, picture = course.widget("cache")
+    assert sliders(cache) == {"context": "32,768 tokens", "users": "8"}
+    press(cache, picture, "ArrowRight")
+    assert sliders(cache)["context"] == "65,536 tokens"
+    expect(cache.locator("output").first).to_have_text("65,536 tokens")
+    press(cache, picture, "ArrowLeft")
+    for pressed, other in (("fp8, 1 byte", "bf16, 2 bytes"), ("bf16, 2 bytes", "fp8, 1 byte")):
+        press(cache, picture, "Enter", on=f"button:has-text('{pressed}')")
+        choice = cache.get_by_role("group", name="cached as")
+        expect(choice.get_by_role("button", name=pressed, pressed=True)).to_have_count(1)
+        expect(choice.get_by_role("button", name=other, pressed=False)).to_have_count(1)
+        expect(choice.get_by_role("button", pressed=True)).to_have_count(1)
+    cost, picture = course.widget("cost")
+    said = sliders(cost)
+    assert said["MFU"] == "39.1 % of BF16 peak" and said["draw of the GPU, lowest"] == "532 W"
+    press(cost, picture, "ArrowRight", on="input[aria-label='draw of the GPU, highest']")
+    assert sliders(cost)["draw of the GPU, highest"] == "701 W"
+    press(cost, picture, "End", on="input[aria-label='building (PUE), lowest']")
+    assert sliders(cost)["building (PUE), lowest"] == sliders(cost)["building (PUE), highest"] == "1.30"
+    press(cost, picture, "Home", on="input[aria-label='building (PUE), lowest']")
+    scaling, picture = course.widget("scaling")
+    assert sliders(scaling)["budgets, highest"] == "1e13 FLOP" and sliders(scaling)["run"] == "none"
 
 
 def test_the_cache_explorer_draws_longer_bars_for_a_longer_context(course: Course) -> None:
@@ -116,6 +154,8 @@ def test_the_cache_explorer_draws_longer_bars_for_a_longer_context(course: Cours
     assert bar_widths(picture) == pytest.approx(before, rel=0.2), "half the tokens, twice the bytes"
     press(explorer, picture, "Space", on="input[type=checkbox]")
     screenshot(course.page, "cache_explorer")
+    press(explorer, picture, "End")
+    assert_readable_on_a_phone(course, "cache")
 
 
 def test_the_routing_explorer_goes_to_the_next_token(course: Course) -> None:
@@ -124,6 +164,9 @@ def test_the_routing_explorer_goes_to_the_next_token(course: Course) -> None:
     press(explorer, picture, "ArrowRight")
     expect(picture).to_have_attribute("aria-label", re.compile("^Token 1"))
     press(explorer, picture, "Enter", on="button:has-text('softmax')")
+    press(explorer, picture, "End", on="input[aria-label='bias']")
+    press(explorer, picture, "Home", on="input[aria-label=groups]")
+    assert_readable_on_a_phone(course, "routing")
 
 
 def test_the_cost_explorer_raises_the_bill_with_the_hours(course: Course) -> None:
@@ -133,13 +176,15 @@ def test_the_cost_explorer_raises_the_bill_with_the_hours(course: Course) -> Non
     words = re.compile("2.815M h in all, .2.00 per GPU hour")
     expect(picture).to_have_attribute("aria-label", words)  # a hundredth of pre-training more
     press(explorer, picture, "Enter", on="button:has-text('Llama')")
+    press(explorer, picture, "End")
+    assert_readable_on_a_phone(course, "cost")
 
 
 def test_the_scaling_explorer_leaves_a_run_out_and_takes_it_back(course: Course) -> None:
     explorer, picture = course.widget("scaling")
     parametric = explorer.locator("tr", has_text="parametric law")
     expect(parametric).to_contain_text("0.5 (0.5 to 0.5)")
-    run, box = explorer.locator(".noUi-handle").nth(4), explorer.locator("input[type=checkbox]").first
+    run, box = explorer.get_by_role("slider", name="run"), explorer.locator("input[type=checkbox]").first
     expect(box).to_be_disabled()
     run.press("ArrowRight")
     expect(picture.locator(".ring:visible")).to_have_count(1)
@@ -152,6 +197,7 @@ def test_the_scaling_explorer_leaves_a_run_out_and_takes_it_back(course: Course)
     expect(picture).to_have_attribute("aria-label", re.compile("^10 runs of 2 budgets"))
     expect(explorer).to_contain_text("A law needs 3 budgets")
     screenshot(course.page, "scaling_explorer_two_budgets")
+    assert_readable_on_a_phone(course, "scaling")
     explorer.locator("button", has_text="fit all again").press("Enter")
     expect(picture).to_have_attribute("aria-label", re.compile("^15 runs of 3 budgets"))
     explorer.locator("button", has_text="parametric law").press("Enter")
@@ -170,6 +216,7 @@ def test_the_game_sells_a_run_and_opens_the_big_one(course: Course) -> None:
     expect(picture).to_have_attribute("aria-label", re.compile("has a loss of"), timeout=20_000)
     expect(game.locator("tr", has_text="your bet")).to_contain_text("%")
     screenshot(course.page, "game_over")
+    assert_readable_on_a_phone(course, "game")
 
 
 def test_the_balance_lab_trains_at_a_button_stops_and_goes_on(course: Course) -> None:
@@ -190,6 +237,7 @@ def test_the_balance_lab_trains_at_a_button_stops_and_goes_on(course: Course) ->
     expect(picture).to_have_attribute("aria-label", re.compile("^After 16 of 16 steps"))
     expect(widget.get_by_role("progressbar", name="training")).to_have_attribute("value", "16")
     screenshot(course.page, "balance_lab_complete")
+    assert_readable_on_a_phone(course, "balance")
     widget.get_by_role("button", name="start over").press("Enter")
     expect(picture).to_have_attribute("aria-label", re.compile("^None of 16 steps"))
 
@@ -211,7 +259,7 @@ def test_the_draft_explorer_steps_back_writes_and_stops(course: Course) -> None:
     widget, picture = course.widget("drafts")
     expect(widget).to_contain_text("the same text as without drafts")
     last = int(re.findall(r"^Pass (\d+) ", picture.get_attribute("aria-label") or "")[0])
-    widget.locator(".noUi-handle").last.press("ArrowLeft")
+    widget.get_by_role("slider", name="up to pass").press("ArrowLeft")
     expect(picture).to_have_attribute("aria-label", re.compile(f"^Pass {last - 1} of {last} "))
     assert picture.locator(".draft-now").count() == 1
     widget.locator("button", has_text="First Citizen").press("Enter")
@@ -281,6 +329,13 @@ def test_what_cannot_be_read_is_noticed(page: Page) -> None:
     assert faults(page.locator("#widget")) == [
         "cut off: a long word on a short button", "scrolls: longtext", "JupyterLab takes its arrow keys: chooseone",
         "7.0 px: tiny", "faint: pale", "clipped: cropped", "faint: ghost", "on top of each other: fine, over",
+    ]  # fmt: skip
+
+
+def test_a_control_without_a_name_is_noticed(page: Page) -> None:
+    page.set_content(NAMELESS)
+    assert [each.strip(" -").split()[0].rstrip(":") for each in nameless(page.locator("#widget"))] == [
+        "button", "slider", "checkbox", "progressbar",
     ]  # fmt: skip
 
 

@@ -1,21 +1,33 @@
-"""Controls that answer the keyboard in JupyterLab, in rows that wrap on a narrow page.
+"""Controls that a keyboard and a screen reader can use in JupyterLab, in rows that wrap on a narrow page.
 
+Sliders and choices are those of ipywidgets, shown by a view of our own: ipywidgets gives its sliders no name, says the
+place of an option instead of the option, and does not say which button of a choice is pressed.
 Dropdowns, lists and radio buttons are left out: while one of them has the focus, an arrow key moves JupyterLab to
 another cell.
 """
 
+# pyright: reportIncompatibleMethodOverride=false
+# (ipywidgets and anywidget type _repr_mimebundle_ differently)
+
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 
+HERE = Path(__file__).parent
 SLIDER = {"flex": "1 1 auto", "min_width": "240px", "max_width": "420px"}
 ROW = {"flex_flow": "row wrap", "align_items": "flex-start", "min_width": "0"}
 
 
-class _Slider(widgets.Widget):
+class _Slider(anywidget.AnyWidget):
+    """A description such as "context [tokens]" becomes the name "context" and the unit of the value."""
+
+    _esm = HERE / "slider.js"
+    _css = HERE / "controls.css"
+
     def __init__(self, *args: Any, **settings: Any) -> None:
-        style = {"description_width": "initial"}
-        super().__init__(*args, **{"layout": SLIDER, "style": style, **settings})
+        super().__init__(*args, **{"layout": SLIDER, **settings})
 
 
 class Slider(_Slider, widgets.FloatSlider):
@@ -38,11 +50,17 @@ class OptionRangeSlider(_Slider, widgets.SelectionRangeSlider):
     """All options from one handle to the other."""
 
 
-def choice(label: str, options: Any, **settings: Any) -> widgets.ToggleButtons:
+class Choice(anywidget.AnyWidget, widgets.ToggleButtons):
+    """One button per option, of which one is pressed."""
+
+    _esm = HERE / "choice.js"
+    _css = HERE / "controls.css"
+
+
+def choice(label: str, options: Any, **settings: Any) -> Choice:
     """One button per option; its tooltip names the choice too."""
     tooltips = [f"{label}: {name}" for name in options]
-    style = {"button_width": "max-content", "description_width": "112px"}
-    return widgets.ToggleButtons(options=options, description=label, tooltips=tooltips, style=style, **settings)
+    return Choice(options=options, description=label, tooltips=tooltips, **settings)
 
 
 def in_a_row(*controls: widgets.Widget) -> widgets.HBox:
