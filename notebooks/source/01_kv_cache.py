@@ -196,7 +196,7 @@ explorer
 
 # %% [markdown]
 # The first state of the explorer, for readers without a running kernel: 8 users with 32,768 tokens each. **Look at** the
-# dashed line: three of the bars go beyond it, and there 8 such users do not fit. (A » says that a bar is cut off.)
+# dashed line: three of the bars go beyond it, and there 8 such users do not fit.
 
 # %%
 from course_lib.figures.cache import cache_figure

@@ -526,10 +526,9 @@ print(f"ours: the loss is lower with the bias for {lower.sum()} of {len(lower)} 
 #
 # ## The lab
 #
-# Now it is yours. The first cell below shows controls and an empty picture. The second one trains. While a cell runs,
-# the kernel listens to nobody, so the controls are **read when the cell starts**. Progress and pictures do come while it
-# runs. To stop, interrupt the kernel (■ in the toolbar); run the second cell again, and it goes on where it stopped, or
-# begins anew if you have changed a control.
+# Now it is your turn. Set the controls and press **Train**. The kernel stays free: you can stop, continue, or run other cells
+# meanwhile. The controls are **read when a training starts**; change one, and Train starts again from step 0. `lab.run()` in the second
+# cell trains as well, but keeps the kernel busy until it is done or you interrupt it (■ in the toolbar).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.balance import BalanceLab
@@ -563,7 +562,7 @@ show_figure(balance_figure(lab.shown), alt)
 #     return update_bias(bias, load, -speed)
 #
 # lab = BalanceLab(update_bias=wrong_way, steps=60)
-# lab  # and lab.run() in the next cell
+# lab  # then press Train
 # ```
 #
 # `lab.history` holds the numbers of every step: `loss`, `load`, `bias`, `max_violation`.
