@@ -101,6 +101,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a CUDA generator on the CPU": (lambda: torch.rand(3, generator=torch.Generator("cuda")), GENERATOR),
     "a CPU generator in a draw": (lambda: gpu(3).abs().multinomial(1, generator=torch.Generator()), GENERATOR),
     "a CPU generator in place": (lambda: gpu(3).normal_(generator=torch.Generator()), GENERATOR),
+    "a move of a tensor without values": (lambda: torch.ones(2, device="meta").to("cuda"), "Cannot copy out of meta"),
     "a second card": (lambda: torch.ones(2, device="cuda:1"), "invalid device ordinal"),
     "a move to a second card": (lambda: torch.ones(2).to("cuda:1"), "invalid device ordinal"),
     "a gradient on the CPU": (lambda: setattr(nn.Linear(2, 3).to("cuda").weight, "grad", torch.ones(3, 2)), "'cpu'"),
@@ -369,6 +370,7 @@ def test_the_default_device_places_what_names_no_other(card: Card) -> None:
         torch.randn(1),
         nn.Linear(1, 1).bias,
     ]
+    made += [torch.zeros(1, device=None), torch.tensor(1.0, device=None)]
     assert {each.device for each in made} == {ON_CUDA} and torch.get_default_device() == ON_CUDA
     assert torch.zeros(1, device="cpu").device.type == torch.from_numpy(np.ones(1)).device.type == "cpu"
     with pytest.raises(RuntimeError, match=GENERATOR):

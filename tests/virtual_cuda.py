@@ -211,6 +211,15 @@ class _Asked(threading.local):
 _asked = _Asked()
 
 
+@contextmanager
+def _asking_for(kind: str) -> Iterator[None]:
+    _asked.kind, before = kind, _asked.kind
+    try:
+        yield
+    finally:
+        _asked.kind = before
+
+
 def _kind(device: Device) -> str | None:
     """The type of a device. A number means a CUDA device.
 
@@ -291,7 +300,7 @@ def _traits(func: Any) -> _Traits:
     pointwise = torch.Tag.pointwise in func.tags or name in _TAKE_SCALARS or name.startswith("_foreach_")
     return _Traits(
         name=name,
-        copies=name in ("copy_", "_to_copy"),
+        copies=name in ("copy_", "_to_copy", "_foreach_copy_"),
         collective=func.namespace == "c10d",
         takes_scalars=pointwise,
         draws=torch.Tag.nondeterministic_seeded in func.tags,
@@ -355,7 +364,7 @@ def _refuse_mixture(traits: _Traits, args: tuple, kwargs: dict[str, Any], others
 
 
 def _collective(func: Any, args: tuple) -> Any:
-    """Runs on a twin of the process group, one for CPU tensors."""
+    """Runs on a twin of the process group: the same processes, but with a backend for CPU tensors."""
     boxed = [each for each in args if isinstance(each, torch.ScriptObject) and "ProcessGroup" in str(each._type())]
     group: Any = dist.ProcessGroup.unbox(boxed[0])
     twin: Any = _State.twins.get(group.group_name)
@@ -400,8 +409,7 @@ class _Calls(TorchFunctionMode):
             kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"}
         if func in _SPECIAL:
             return self._special(func, args, dict(kwargs))
-        device = kwargs.get("device", default_device.CURRENT_DEVICE)
-        if device is None:
+        if kwargs.get("device") is None and default_device.CURRENT_DEVICE is None:
             return func(*args, **kwargs)
         return self._made(func, args, dict(kwargs))
 
@@ -424,11 +432,8 @@ class _Calls(TorchFunctionMode):
         kind = _wanted_kind(func, kwargs)
         if kind not in ("cuda", "meta"):
             return func(*args, **kwargs)
-        _asked.kind, before = kind, _asked.kind
-        try:
+        with _asking_for(kind):
             return func(*args, **kwargs | {"device": META})
-        finally:
-            _asked.kind = before
 
     def _moved(self, tensor: Tensor, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         if isinstance(tensor, VirtualTensor):
@@ -472,7 +477,8 @@ def _values(data: Any) -> Any:
 def _on_the_device(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     if isinstance(tensor, VirtualTensor):
         return tensor.to(dtype=dtype)
-    return aten._to_copy.default(tensor, device=META, dtype=dtype or tensor.dtype)
+    with _asking_for("cuda"):
+        return aten._to_copy.default(tensor, device=META, dtype=dtype or tensor.dtype)
 
 
 @contextmanager
