@@ -68,10 +68,9 @@ def tokens_per_step(acceptance: float, depth: int) -> float:
 
 
 def _draw(weights: Float[Tensor, " z"], uniform: Float[Tensor, ""]) -> Int[Tensor, " one"]:
-    """The smallest token whose CDF exceeds `uniform`; one without weight is never taken, whatever rounding does."""
+    """The smallest token whose CDF exceeds `uniform`, so never a token of weight 0: there the CDF does not rise."""
     cdf = weights.double().cumsum(0)
-    token = torch.searchsorted(cdf, uniform.double()[None] * cdf[-1], right=True)
-    return token.clamp(max=weights.nonzero()[-1])
+    return torch.searchsorted(cdf, uniform.double()[None] * cdf[-1], right=True)  # u < 1, so u * cdf[-1] < cdf[-1]
 
 
 def _want_numbers(draft_probs: Tensor, target_probs: Tensor, uniforms: Tensor) -> None:

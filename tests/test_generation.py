@@ -130,7 +130,7 @@ def test_drawn_texts_follow_their_seed(top_p: float, device: str) -> None:
     for speculate in (False, True):
         settings: dict[str, Any] = {"temperature": 1.5, "top_p": top_p, "speculate": speculate}
         text = generate(tiny, prompts, 8, seed=4, **settings)
-        torch.manual_seed(99)
+        torch.rand(7, device=device)  # the global generator goes on
         assert torch.equal(generate(tiny, prompts, 8, seed=4, **settings).tokens, text.tokens)
         assert not torch.equal(generate(tiny, prompts, 8, seed=5, **settings).tokens, text.tokens)
         assert text.tokens.device.type == device and bool(((text.tokens >= 0) & (text.tokens < 7)).all())
@@ -205,6 +205,13 @@ def test_a_model_whose_logits_are_no_numbers_writes_nothing(
     with pytest.raises(ValueError, match=reason):
         generate(tiny, prompt, 4, speculate=speculate, watch=seen.append, **settings)
     assert not seen
+    tiny = model(1).to(device)
+    tiny.embedding.weight.data[6] = wrong
+    with pytest.raises(ValueError, match=reason):
+        generate(
+            tiny, torch.tensor([[1, 2], [1, 6]], device=device), 4, speculate=speculate, watch=seen.append, **settings
+        )
+    assert not seen, "one bad sequence of a batch is enough"
     tiny = model(1).to(device)
     tiny.mtp[0].norm.weight.data[2] = wrong  # pyright: ignore
     assert generate(tiny, prompt, 4, **settings).tokens.shape == (2, 4)

@@ -82,7 +82,9 @@ def test_a_token_without_a_chance_is_never_drawn() -> None:
     p = torch.tensor([[0.0, 0.5, 0.5, 0.0]])
     empty = torch.zeros(0, dtype=torch.int64)
     assert verify_sampled(empty, torch.zeros(0, 4), p, torch.tensor([0.0])).tolist() == [1]
-    assert verify_sampled(empty, torch.zeros(0, 4), p, torch.tensor([1 - 2**-24])).tolist() == [2]
+    for largest in (torch.tensor([1 - 2**-24]), torch.tensor([1 - 2**-53], dtype=torch.float64)):
+        for scale in (1.0, 0.995, 1.003, 1 + 2**-23, 1 - 2**-24):  # the sum of a rounded row is not 1
+            assert verify_sampled(empty, torch.zeros(0, 4), p * scale, largest).tolist() == [2]
 
 
 def test_a_refused_draft_is_replaced_from_the_target_where_rounding_leaves_no_residual() -> None:
