@@ -14,6 +14,7 @@ from torch import Tensor
 from course_lib import batched_fit, design, parametric, scaling
 from course_lib.fit_data import resample_counts
 from course_lib.scaling import fit_parametric
+from tests.devices import cuda
 from tests.typecheck import shape_checks
 
 LAW = scaling.PUBLISHED_LAWS["besiroglu"]
@@ -160,13 +161,14 @@ def test_a_law_without_noise_is_found(device: str) -> None:
     assert fit.objective < 1e-20 and fit.residuals.device.type == device and fit.message == ""
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cpu_and_cuda_agree() -> None:
-    cpu, cuda = (fit_parametric(*noisy_runs(2), resamples=300, device=device) for device in ("cpu", "cuda"))
+    here = fit_parametric(*noisy_runs(2), resamples=30)
+    with cuda():
+        there = fit_parametric(*noisy_runs(2), resamples=30, device="cuda")
     for name in ("E", "A", "B", "alpha", "beta", "a"):
-        one, other = getattr(cpu, name), getattr(cuda, name)
+        one, other = getattr(here, name), getattr(there, name)
         assert [one.value, one.low, one.high] == pytest.approx([other.value, other.low, other.high], rel=1e-8)
-    assert cpu.objective == pytest.approx(cuda.objective, rel=1e-10)
+    assert here.objective == pytest.approx(there.objective, rel=1e-10)
 
 
 def test_no_overflow() -> None:

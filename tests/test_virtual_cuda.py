@@ -132,7 +132,7 @@ ALLOWED: dict[str, Callable[[], Any]] = {
     "an index on the CPU": lambda: gpu(3)[torch.tensor([0, 2])],
     "a mask on the CPU": lambda: gpu(3)[torch.tensor([True, False, True])],
     "a list": lambda: gpu(3)[[0, 2]],
-    "a list beside a slice": lambda: gpu(3, 4)[1:, [0, 2]],
+    "a list after a slice": lambda: gpu(3, 4)[1:, [0, 2]],
     "an array": lambda: gpu(3)[np.array([0, 2])],
     "put in at an index on the CPU": lambda: gpu(3).index_put_((torch.tensor([0]),), torch.tensor(1.0)),
     "to(name)": lambda: torch.ones(2).to("cuda"),
