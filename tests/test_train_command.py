@@ -324,7 +324,7 @@ def test_text_comes_as_it_is_written_and_never_in_half_characters(capsys: pytest
         (("--prompt", ""), "the prompt is empty"),
         (("--top-p", 0), "want temperature >= 0 and 0 < top_p <= 1, got 0.8 and 0.0"),
         (("--device", "mps"), "device mps is not supported"),
-        (("--tokens", 0), "greater than or equal to 1"),
+        (("--tokens", 0), "Invalid value for '--tokens'"),
     ],
 )
 def test_what_cannot_be_written_is_told(arguments: tuple[object, ...], reason: str) -> None:
