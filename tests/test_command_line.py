@@ -112,7 +112,7 @@ def test_doctor_tries_the_sandbox(code: int, found: str, tmp_path: Path, monkeyp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
-@pytest.mark.parametrize(("build", "remedy"), [(None, "this PyTorch is for CPUs"), ("13.0", "sees no GPU")])
+@pytest.mark.parametrize(("build", "remedy"), [(None, "CPU build cannot use the GPU"), ("13.0", "finds no GPU")])
 def test_doctor_tells_of_a_gpu_that_is_not_used(
     build: str | None, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
