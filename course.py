@@ -84,7 +84,7 @@ def _system_problem(here: Machine) -> "str | None":
         return None
     if here.system == "Windows":
         if here.build != "win-amd64" or here.processor.upper() == "ARM64":
-            return f"{supported}, but this is Windows with {here.build} Python on a {here.processor} processor."
+            return f"{supported}, but this is a {here.build} Python on {here.processor}."
         return None
     return f"{supported}, but this is {here.system or 'an unknown system'}."
 
