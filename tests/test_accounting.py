@@ -101,6 +101,7 @@ def test_cache_of_v3_and_of_a_bad_question() -> None:
     v3 = published("deepseek-v3")
     assert cache_bytes(v3, tokens=1) == 70272  # arXiv:2505.09343 table 1: 70.272 KB
     assert cache_bytes(v3, tokens=8, bytes_per_element=0.75) == 8 * 35136 * 6 // 8  # V2 serves 6-bit caches
+    assert cache_bytes(v3, tokens=1, bytes_per_element=0.55) == 19_325, "the nearest integer"
     for tokens, width in ((-1, 2), (1, 0)):
         with pytest.raises(ValueError, match="want tokens >= 0 and bytes_per_element > 0"):
             cache_bytes(v3, tokens, width)

@@ -1,11 +1,14 @@
 """The balance lab without a browser: run a few steps, stop halfway, go on; read the picture."""
 
+import re
 import signal
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from io import BytesIO
 from threading import Event, main_thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from course_lib import routing
 from course_lib.figures.balance import CLASSES, LOADS, BalancePicture, balance_figure, balance_html
 from course_lib.training import History, Recipe
 from course_lib.widgets import balance
-from course_lib.widgets.balance import BalanceLab
+from course_lib.widgets.balance import BalanceLab, Settings
 from tests import drawn
 
 SMALL: dict[str, Any] = {"steps": 6, "experts": 8}
@@ -84,6 +87,24 @@ def test_an_interrupt_between_two_steps_or_before_the_first(method: str, monkeyp
     assert len(lab.history.steps) == 6
 
 
+def test_the_time_left_is_that_of_the_steps_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a second in each of the two layers, in a training that is interrupted in step 3."""
+    route, said = Interrupting(at=5), list[str]()
+    monkeypatch.setattr(balance, "time", SimpleNamespace(perf_counter=lambda: float(route.calls)))
+    lab = BalanceLab(**SMALL, route=route)
+    lab.progress.observe(lambda change: said.append(change["new"]), names="value")
+    lab.run()
+    lab.run()
+    assert re.findall(r"(\d+) s left", "".join(said)) == ["10", "8", "4", "2", "0"]
+
+
+def test_the_picture_is_drawn_again_while_it_trains() -> None:
+    lab, drawings = BalanceLab(steps=9, experts=8), list[str]()
+    lab.picture.observe(lambda change: drawings.append(drawn.label(change["new"])), names="value")
+    lab.run()
+    assert re.findall(r"After (\d) of 9 steps", " ".join(drawings)) == ["4", "8", "9"]
+
+
 def test_a_finished_training_stays_and_a_changed_control_starts_anew() -> None:
     lab = BalanceLab(**SMALL)
     lab.run()
@@ -111,6 +132,13 @@ def test_controls_reach_the_training() -> None:
     assert (recipe.sequence_alpha, recipe.bias_speed, recipe.steps) == (0.1, 0.001, 2)
     assert (config.n_routed_experts, config.num_experts_per_tok, config.n_group, config.topk_group) == (32, 3, 4, 2)
     assert lab.history.load.shape == (2, 2, 32)
+
+
+def test_controls_take_any_first_value_and_buttons_name_their_choice() -> None:
+    first = Settings(alpha=0.3, speed=0.5, experts=48, top_k=20, n_group=24, topk_group=17, steps=900)
+    lab = BalanceLab(**asdict(first))
+    assert lab.settings == first
+    assert lab.controls["balance"].tooltips == tuple(f"balance by: {name}" for name in balance.BALANCE)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from course_lib import checkpoint, corpus, preflight, runs
 from course_lib.config import ModelConfig
 from course_lib.corpus import Corpus
 from course_lib.model import MiniDeepSeek
-from course_lib.training import Recipe, Training
+from course_lib.training import History, Recipe, Step, Training
 from tests.conftest import tiny_heads, tiny_moe
 from tests.test_training import RECIPE, assert_identical, states, training
 
@@ -200,7 +200,7 @@ def test_a_file_that_was_cut_off_is_refused(text: Corpus, tmp_path: Path, size: 
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(text: Corpus, tmp_path: Path) -> None:
-    for meta in (None, {"recipe": "{}"}):
+    for meta in (None, {"recipe": "{}"}, {"format": "1"}):
         save_file({"model.norm.weight": torch.ones(26)}, tmp_path / "old", meta)
         with pytest.raises(ValueError, match="old is not a checkpoint of this version of the course"):
             checkpoint.resume(training(text), tmp_path / "old")
@@ -247,3 +247,13 @@ def test_a_log_has_means_of_the_steps(tmp_path: Path) -> None:
         assert [row["step"] for row in rows] == ["20", "25"]
         assert abs(float(rows[1]["loss"]) - sum(run.history.loss[20:]) / 5) < 1e-3
         assert (rows[0]["max_violation"] == "") == (name == "dense")
+
+
+def test_the_violation_in_a_log_is_the_mean_over_layers_and_the_steps_of_its_row(tmp_path: Path) -> None:
+    def step(*load: list[int]) -> Step:
+        return Step(1.0, 1.0, 1.0, 1.0, torch.tensor(load), torch.zeros(2, 2))
+
+    history = History([step([3, 1], [2, 2])] * 20 + [step([4, 0], [4, 0])] * 5)
+    checkpoint.write_log(history, tmp_path / "log.csv")
+    with (tmp_path / "log.csv").open(newline="") as file:
+        assert [row["max_violation"] for row in csv.DictReader(file)] == ["0.25", "1"]

@@ -54,6 +54,8 @@ def test_both_spellings_give_the_same_config() -> None:
 def test_what_an_architecture_fixes_in_code_need_not_be_said() -> None:
     config = ModelConfig.from_json(without("topk_method", "scoring_func", "norm_topk_prob"))
     assert (config.topk_method, config.scoring_func, config.norm_topk_prob) == ("noaux_tc", "sigmoid", True)
+    config = ModelConfig.from_json(without("routed_scaling_factor", "n_group", "topk_group"))
+    assert (config.routed_scaling_factor, config.n_group, config.topk_group) == (2.5, 8, 4)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +163,26 @@ def test_defaults_that_are_spelled_out_change_nothing() -> None:
 def test_a_window_counts_where_the_architecture_uses_it() -> None:
     assert ModelConfig.from_json({**PLAIN, "model_type": "mistral", "sliding_window": 8}).sliding_window == 8
     assert ModelConfig.from_json({**PLAIN, "model_type": "mistral"}).sliding_window == 4096  # the class's default
-    unused = {**PLAIN, "model_type": "qwen2", "sliding_window": 8, "use_sliding_window": False}
-    assert ModelConfig.from_json(unused).sliding_window is None
+    unused = {**PLAIN, "model_type": "qwen2", "sliding_window": 8}
+    for given in (unused, {**unused, "use_sliding_window": False}):
+        assert ModelConfig.from_json(given).sliding_window is None
+
+
+def test_mixtral_has_its_own_defaults_of_rotation_and_norm() -> None:
+    config = ModelConfig.from_json({
+        **PLAIN, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2
+    })  # fmt: skip
+    assert (config.rope_theta, config.rms_norm_eps) == (1e6, 1e-5)
+    assert (ModelConfig.from_json(PLAIN).rope_theta, ModelConfig.from_json(PLAIN).rms_norm_eps) == (1e4, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "key", ["mlp_bias", "bias", "use_bias", "use_qk_norm", "rm_head", "is_encoder_decoder", "add_cross_attention"]
+)
+def test_weights_that_a_config_says_it_lacks_are_not_missing(key: str) -> None:
+    assert ModelConfig.from_json({**PLAIN, key: False}) == ModelConfig.from_json(PLAIN)
+    with pytest.raises(ValueError, match=f"{key} = True changes the count, and only False is counted"):
+        ModelConfig.from_json({**PLAIN, key: True})
 
 
 UNBUILT: dict[str, tuple[dict[str, Any], str]] = {
@@ -242,6 +262,9 @@ def test_the_class_says_which_head_is_counted(changes: dict[str, Any], total: in
         ({**LLAMA, "architectures": "LlamaModel"}, "architectures: wanted a list of class names, got 'LlamaModel'"),
         ({**LLAMA, "architectures": ["LlamaForSequenceClassification"], "num_labels": 3, "id2label": {"0": ""}},
          "num_labels = 3 contradicts id2label, which has 1"),
+        ({**LLAMA, "architectures": ["LlamaForSequenceClassification"], "num_labels": True},
+         "num_labels: wanted an integer >= 1, got True"),
+        ({**LLAMA, "layer_types": ["full_attention"] * 31}, "layer_types has 31 entries for num_hidden_layers = 32"),
         ({**LLAMA, "draft_vocab_size": 32000}, "draft_vocab_size = 32000 may change the count"),
         ({**LLAMA, "mlp_bias": True}, "mlp_bias = True changes the count"),
         ({**LLAMA, "n_routed_experts": 8}, "n_routed_experts = 8, but llama has no experts"),

@@ -38,6 +38,9 @@ def test_flops_of_a_token() -> None:
     assert pytest.approx(3.707e24, rel=1e-4) == V3_FLOPS
     llama = 6 * (403_752_042_496 + 126 * 128 * 128 * 8192)  # keys and values of 128, half of the pairs
     assert training_flops(published("llama-3.1-405b"), 8192) == llama
+    mistral = published("mistral-7b")  # its window is as long as this context
+    products = 32 * 32 * 128 * 4096
+    assert training_flops(mistral, 4096) == 6 * (parameters(mistral).active_without_embedding + products)
 
 
 def test_flops_are_those_that_a_training_step_does() -> None:

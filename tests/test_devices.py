@@ -25,6 +25,15 @@ def test_a_device_that_is_here_is_used_also_the_cpu_of_a_machine_with_cuda(name:
     assert devices.choose(name) == torch.device(name)
 
 
+def test_a_single_card_has_the_number_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("cuda", "cuda:0"):
+        assert devices.choose(name) == torch.device(name)
+    with pytest.raises(ValueError, match="device cuda:1: this machine has 1 CUDA device"):
+        devices.choose("cuda:1")
+
+
 @pytest.mark.usefixtures("two_cards")
 @pytest.mark.parametrize(
     ("name", "reason"),

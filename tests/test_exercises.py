@@ -22,6 +22,7 @@ from course_lib.exercises import BANK, Exercise, Misconception, check, when_writ
 from course_lib.exercises.comparing import Roughly, difference
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.engine import FaultError, answer_key
+from course_lib.exercises.telling import facts
 
 ROOT = Path(__file__).parents[1]
 
@@ -339,6 +340,31 @@ def test_a_short_case_is_told_where_values_differ() -> None:
     assert "In this case" not in HW1["rotate"].grade(lambda *a: 2 * rotate_complex(*a)).message
     assert re.search(r"In this case: load \[\d+, ", BANK["hw2_moe"]["max_violation"].grade(lambda load: -3.0).message)
     assert "In this case: bias [-" in BANK["hw2_moe"]["update_bias"].grade(lambda bias, *a: bias * 0.3).message
+
+
+def test_a_case_too_long_to_go_through_is_not_told() -> None:
+    found = difference(1, 2)
+    assert found is not None and facts(found, {"n": 4}) == " In this case: n 4."
+    assert facts(found, {f"argument_{n}": n for n in range(99)}) == ""
+
+
+def test_an_input_that_is_changed_in_a_later_case_is_noticed() -> None:
+    def spoils(x: Tensor) -> Tensor:
+        answer = x / 2
+        if x[0] == 4:
+            x += 1
+        return answer
+
+    half = Exercise("half", 1, lambda x: x / 2, lambda seed: [{"x": torch.ones(2)}, {"x": torch.full((2,), 4.0)}], [])
+    assert half.grade(spoils).message.startswith("It changed its input x")
+
+
+def test_of_two_mistakes_that_fit_what_came_before_an_error_none_is_named() -> None:
+    mistakes = [Misconception("You doubled it.", lambda x: 2 * x), Misconception("You added 2.", lambda x: x + 2)]
+    half = Exercise("half", 1, lambda x: x / 2, lambda seed: [{"x": 2.0}, {"x": 8.0}], mistakes)
+    stops = lambda x: 4.0 if x == 2 else raised(RuntimeError())  # noqa: E731
+    assert half.grade(stops).message.startswith("Case 1 of 2: ")
+    assert replace(half, mistakes=mistakes[:1]).grade(stops).message == "You doubled it."
 
 
 def test_a_near_miss_is_told_from_another_formula() -> None:

@@ -38,6 +38,15 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
     assert path.read_text() == "new"
 
 
+def test_lasting_data_are_on_the_disk_before_they_get_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flushed = tmp_path / "key", list[tuple[int, bool]]()
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append((os.fstat(file).st_size, path.exists())))
+    write_text(path, "secret", lasting=True)
+    assert flushed == [(6, False)]
+
+
 def test_a_part_that_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / f".log.csv.{os.getpid()}.part").write_text("a longer text from before")
     write_text(tmp_path / "log.csv", "new")

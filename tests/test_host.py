@@ -55,11 +55,24 @@ def test_the_limit_of_a_container_counts(
     assert host.available_memory() == available
 
 
+@pytest.mark.parametrize("limits", [("800", "600"), ("600", "800")])
+def test_the_lowest_limit_counts_of_whichever_version(
+    limits: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
+    for path, limit in zip(paths, limits, strict=True):
+        path.write_text(limit)
+    monkeypatch.setattr(host, "CGROUP_LIMITS", paths)
+    monkeypatch.setattr(host.psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
+    assert host.available_memory() == 600
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v is Linux's")
-def test_the_limit_of_the_shell_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    process = SimpleNamespace(rlimit=lambda _: (500, -1), memory_info=lambda: SimpleNamespace(vms=200))
+@pytest.mark.parametrize(("taken", "left"), [(200, 300), (800, 0)])
+def test_the_limit_of_the_shell_counts(taken: int, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = SimpleNamespace(rlimit=lambda _: (500, -1), memory_info=lambda: SimpleNamespace(vms=taken))
     monkeypatch.setattr(host.psutil, "Process", lambda: process)
-    assert host.available_memory() == 300
+    assert host.available_memory() == left
 
 
 def test_freed_memory_can_be_returned_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import IPython.display
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from playwright.sync_api import BrowserContext, Locator, Page
 
 from course_grader import release
 from course_grader.formulas import with_mathml
+from course_lib.figures import show_figure
 from tests.lab import (
     CHROMIUM,
     Lab,
@@ -42,6 +46,19 @@ def exported(path: Path, template: str) -> str:
     return exporter.from_filename(str(path))[0]
 
 
+def test_a_figure_is_shown_once_and_with_its_words_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, raw: shown.append(data))
+    figure, words = plt.figure(), 'loss < 2 & "falling"'
+    show_figure(figure, words)
+    ((data,), (image,)) = shown, BeautifulSoup(shown[0]["text/html"], "html.parser").select("img")
+    assert image["alt"] == data["text/plain"] == words
+    assert not plt.fignum_exists(figure.number), "or the end of the cell would show it again"
+    for blank in ("", " \n"):
+        with pytest.raises(ValueError, match="alt is blank"):
+            show_figure(Figure(), blank)
+
+
 # Exports -------------------------------------------------------------------------------------------------------------
 
 
@@ -67,7 +84,8 @@ def test_formulas_become_mathml_and_code_and_money_stay() -> None:
     page = BeautifulSoup(with_mathml(told), "html.parser")
     assert [(each["display"], each.text) for each in page.select("math")] == [("inline", "x1"), ("block", "a*b")]
     assert "`$HOME or $PATH`, \\$2.\n\n```\n$y$\n```" in with_mathml(told)
-    assert with_mathml(r"a slip, $\left( x$, stays") == r"a slip, $\left( x$, stays"
+    for as_it_is in (r"a slip, $\left( x$, stays", "US$20 or US$30", "~~~\n$y$\n~~~\n"):
+        assert with_mathml(as_it_is) == as_it_is
 
 
 @pytest.mark.parametrize(

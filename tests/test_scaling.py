@@ -282,6 +282,7 @@ def test_measured_flops_of_a_budget_are_one_budget(device: str) -> None:
         ([3e18, 1e18, 1.5e18, 1e18], 0.01, [3e18, 1e18, 1.5e18, 1e18]),
         ([1.009e18, 2e18, 1e18], 0.01, [math.sqrt(1.009) * 1e18, 2e18, math.sqrt(1.009) * 1e18]),
         ([1.01, 1.0], 0.01, [math.sqrt(1.01)] * 2),  # just the tolerance apart
+        ([1.717, 1.7], 0.01, [1.7 * math.sqrt(1.01)] * 2),  # here as floats a little more
         ([1.011, 1.0], 0.01, [1.011, 1.0]),
         ([1.011, 1.0], 0.02, [math.sqrt(1.011)] * 2),
         ([1.0 + 1e-12, 1.0, 1.0], 0.0, [1.0 + 1e-12, 1.0, 1.0]),

@@ -98,6 +98,30 @@ def test_what_is_for_instructors_goes_to_the_grader(course: ModuleType) -> None:
     assert installed(course) == [".[grade]", ".[cluster,grade]"]
 
 
+@pytest.mark.parametrize(("command", "inside"), [("lab", True), ("test", True), ("params", False), ("train", False)])
+def test_only_lab_and_tests_leave_the_folder_of_the_user(
+    course: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str, inside: bool
+) -> None:
+    course.main([command])
+    folders: list[Path | None] = []
+    monkeypatch.setattr(course, "run", lambda command, folder: folders.append(folder) or 0)
+    assert course.main([command]) == 0
+    assert folders == [course.ROOT if inside else None]
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "policy"),
+    [("train", {}, "PASSIVE"), ("bench", {}, None), ("train", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")],
+)
+def test_threads_that_wait_leave_the_cores_to_others_except_in_a_benchmark(
+    course: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str, given: dict[str, str], policy: str | None
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", given)
+        assert course.main([command]) == 0
+    assert given.get("OMP_WAIT_POLICY") == policy
+
+
 def test_the_repository_is_set_with_what_instructors_need(course: ModuleType) -> None:
     assert course.main(["colab", "ada/course"]) == 0
     assert course.commands[-1][1:] == ["-m", "course_grader.colab", "ada/course"]
@@ -300,6 +324,7 @@ def test_a_pin_without_a_match_is_named_before_pip_searches(
     course.outputs["soupsieve==4.1.2"] = (1, SOUPSIEVE)
     assert course.main(["lab"]) == 1
     assert installed(course) == []
+    assert course.commands[-1][-2:] == ["--upgrade", "pip"], "an old one says less"
     every, one = course.quiet
     assert every[-2:] == ["soupsieve==4.1.2", "torch==2.13.0"] and "--no-deps" in every and "-c" not in every
     assert one[-1] == "soupsieve==4.1.2"
@@ -366,6 +391,18 @@ def test_a_cuda_build_is_replaced_in_a_new_environment(
     assert [command[2] for command in course.commands] == [*steps, "course_lib"]
 
 
+def test_a_cpu_installation_that_was_interrupted_goes_on_where_it_was(
+    course: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_linux(course, monkeypatch)
+    course.codes["pip"] = course.INTERRUPTED
+    assert course.main(["lab", "--cpu"]) == course.INTERRUPTED
+    course.codes.clear()
+    course.commands.clear()
+    assert course.main(["lab", "--cpu"]) == 0
+    assert [command[2] for command in course.commands] == ["pip", "pip", "course_lib"]
+
+
 def test_elsewhere_the_ordinary_build_is_for_cpus(course: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(course, "HERE", machine(course, {"system": "Darwin"}))
     assert course.main(["lab", "--cpu"]) == 0
@@ -421,10 +458,10 @@ def test_exit_codes_mean_the_same_everywhere(code: str, expected: int, capfd: py
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as Linux and macOS have them")
-@pytest.mark.parametrize("how", ["run", "captured"])
-def test_ctrl_c_reaches_the_command_and_is_waited_for(how: str) -> None:
-    """As from a keyboard, it goes to course.py and to the command, which ends in its own way: here with code 3."""
-    command = "import sys, time\nprint(flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(3)"
+@pytest.mark.parametrize(("how", "code", "said"), [("run", 3, "130"), ("captured", 3, "(130, "), ("run", 0, "0")])
+def test_ctrl_c_reaches_the_command_and_is_waited_for(how: str, code: int, said: str) -> None:
+    """As from a keyboard, it goes to course.py and to the command, which ends in its own way, with that code."""
+    command = f"import sys, time\ntry: print(flush=True); time.sleep(60)\nexcept KeyboardInterrupt: sys.exit({code})"
     script = f"""
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background may ignore it
@@ -443,7 +480,7 @@ print(course.{how}([sys.executable, "-c", {command!r}]))
         time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
-    assert "130" in output
+    assert output.startswith(said)
 
 
 def test_every_command_that_is_explained_is_one(course: ModuleType) -> None:
@@ -534,8 +571,9 @@ def test_the_matrix_fails_on_what_does_not_resolve_or_is_not_pinned(
     pins.write_text("# why\nsoupsieve==2.10\nTyping_Extensions==4.16.0  # why\n")
     ask: list[list[str]] = []
 
-    def uv(command: list[str], **options: object) -> SimpleNamespace:
+    def uv(command: list[str], env: dict[str, str], input: str, **_: object) -> SimpleNamespace:
         ask.append(command)
+        assert (env["MACOSX_DEPLOYMENT_TARGET"], input) == ("14.0", "pip\n")
         if command[command.index("--python-version") + 1] == "3.11.2":
             return SimpleNamespace(returncode=1, stdout="", stderr="soupsieve==4.1.2 depends on Python>=3.11.5\n")
         if "x86_64-pc-windows-msvc" in command:

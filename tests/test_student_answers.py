@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from traitlets.config import Config
 
 from course_lib.exercises import BANK, check, when_written
+from course_lib.exercises.cells import called
 from tests.cells import run_cell
 from tests.student_answers import ANSWERS, IMPORTS
 
@@ -317,6 +318,11 @@ def test_a_function_is_not_told_to_start_with_what_it_does_not_call(capsys: pyte
     )
     assert check(names["compress"]) == 0
     assert capsys.readouterr().out.endswith("0 of 3 points. It calls rotate, which is not written yet.\n")
+
+
+def test_a_call_from_a_function_within_is_found() -> None:
+    names = run_cell("def rotate(x): return x\ndef compress(xs): return list(map(lambda x: rotate(x), xs))")
+    assert called(names["compress"], ["rotate", "compress"]) == {"rotate": names["rotate"]}
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Sweeps: one row per finished run, nothing run twice, nothing lost."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ def fail_at_b1(kind: str, seed: int) -> Row:
     return note(kind, seed)
 
 
+def count_threads(kind: str, seed: int) -> Row:
+    return {"threads": torch.get_num_threads()}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_run_is_a_row(workers: int, tmp_path: Path) -> None:
     rows = sweep(RUNS, note, tmp_path / "new" / "log.csv", workers=workers)
@@ -46,6 +51,30 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert len(sweep(RUNS, note, log)) == 4
     assert log.read_text().startswith(done)
     assert len(sweep(RUNS, refuse, log)) == 4
+
+
+def test_each_row_reaches_the_disk_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, flushed = tmp_path / "log.csv", list[int]()
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(len(read(log))))
+    sweep(RUNS, note, log)
+    assert flushed == [1, 2, 3, 4]
+
+
+def test_progress_counts_what_was_done_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(RUNS[:3], note, tmp_path / "log.csv")
+    capsys.readouterr()
+    sweep(RUNS, note, tmp_path / "log.csv")
+    assert "| 4/4 [" in capsys.readouterr().err
+
+
+def test_each_run_has_one_thread(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        rows = sweep(RUNS, count_threads, tmp_path / "log.csv")
+    finally:
+        torch.set_num_threads(before)
+    assert {row["threads"] for row in rows} == {"1"}
 
 
 def test_a_row_that_a_crash_cut_short_is_run_again(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +72,12 @@ def test_a_training_says_where_it_runs_what_it_reached_and_what_to_do_next(tmp_p
     assert code == 0 and "4 of 4 steps are done" in again
     after = load_file(tmp_path / "my run" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_floor_of_a_text_is_told_where_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = replace(corpus.load("python-docs"), floor=1.25)
+    monkeypatch.setattr(corpus, "load", lambda name: text)
+    assert "nats per byte; no model can be below 1.250" in run(*SMALL, "--out", tmp_path)[1]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +160,12 @@ def test_a_training_is_saved_every_now_and_then(tmp_path: Path, monkeypatch: pyt
     saved.clear()
     assert run(*SMALL, "--out", tmp_path / "other")[0] == 0
     assert saved == [4]
+    minutes = count()
+    monkeypatch.setattr(runs, "SAVE_EVERY", 90)
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
+    saved.clear()
+    assert run(*SMALL, "--out", tmp_path / "third")[0] == 0
+    assert saved == [2, 4, 4], "90 seconds after the last save"
 
 
 # What it refuses -----------------------------------------------------------------------------------------------------
@@ -244,6 +259,11 @@ def test_what_is_counted_is_what_is_built() -> None:
         preflight.refuse_too_large(config, 16 * built, "this machine")
         with pytest.raises(ValueError, match=f"training {built:,} parameters .* and this GPU has 0.0 GB available"):
             preflight.refuse_too_large(config, 16 * built - 1, "this GPU")
+
+
+def test_a_gigabyte_is_a_billion_bytes_in_what_is_needed_and_in_what_is_there() -> None:
+    with pytest.raises(ValueError, match=r"takes at least 10,922\.2 GB .* and this machine has 64\.0 GB available"):
+        preflight.refuse_too_large(published("deepseek-v3"), 64 * 10**9, "this machine")
 
 
 def test_a_training_fits_the_device_that_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ def test_the_rate_rises_then_falls_by_half_a_cosine() -> None:
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[11] == pytest.approx(0.2)
     assert rates[5] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi * 3 / 9)) / 2)
+    assert Recipe(steps=3, learning_rate=1.0, warmup=2).rate(2) == 1.0, "the peak, where the last step comes after it"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,7 @@ def test_the_rate_rises_then_falls_by_half_a_cosine() -> None:
     [
         ({"steps": 0}, "steps: expected >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate: expected > 0, got 0.0"),
+        ({"final_fraction": float("nan")}, "final_fraction: expected >= 0, got nan"),
         ({"betas": (0.9, 1.0)}, r"betas: expected 0 <= beta < 1, got \(0.9, 1.0\)"),
         (
             {"bias_speed": -1.0, "clip": float("nan")},

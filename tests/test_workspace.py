@@ -69,6 +69,15 @@ def test_a_record_that_cannot_be_read_loses_nothing(clone: Path, record: str) ->
     assert (folder / LESSON).read_text() == notebook("my answer")
 
 
+def test_copies_like_their_originals_need_no_record(clone: Path) -> None:
+    folder = clone / workspace.FOLDER
+    workspace.update(clone, folder)
+    (folder / workspace.RECORD).unlink()
+    assert workspace.update(clone, folder) == workspace.Update()
+    (clone / LESSON).write_text(notebook("print(2)"))
+    assert workspace.update(clone, folder) == workspace.Update(copied=[LESSON])
+
+
 def test_links_between_notebooks_and_git_hold_for_the_copies() -> None:
     originals = {path.relative_to(ROOT).as_posix() for pattern in workspace.ORIGINALS for path in ROOT.glob(pattern)}
     assert {LESSON, HOMEWORK, workspace.FIRST} <= originals
@@ -81,6 +90,12 @@ def test_lab_opens_the_first_lesson_or_the_one_named() -> None:
     assert workspace.FIRST not in workspace.lab_arguments(ROOT, ["notebooks/01_kv_cache.ipynb"])
     folder, template = (argument.partition("=")[2] for argument in arguments[1:3])
     assert (Path(folder) / template / "index.html.j2").exists()
+
+
+@pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
+def test_lab_is_allowed_to_run_as_root_where_it_must(user: int, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace.os, "geteuid", lambda: user, raising=False)
+    assert ("--allow-root" in workspace.lab_arguments(ROOT, [])) == allowed
 
 
 def test_the_command_starts_lab_in_the_folder_with_the_settings_of_the_course(
