@@ -19,6 +19,7 @@ from course_lib.count_table import print_counts
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
 Number = TypeVar("Number", int, float)
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 
 
 @app.command()
@@ -27,15 +28,18 @@ def params(
         str, typer.Argument(help="a published model's name, in any spelling, or a config.json or its folder")
     ],
     bytes_per_element: Annotated[
-        float, typer.Option(min=0.01, help="size of a cached number: 2 for bf16, 1 for fp8")
+        float, typer.Option(min=0.01, max=1024, help="size of a cached number: 2 for bf16, 1 for fp8")
     ] = 2,
 ) -> None:
     """Count a model's parameters, total and active, and its cache per token."""
-    is_file = published_name(model) is None and (model.endswith(".json") or Path(model).exists() or "/" in model)
+    looks_like_file = model != "" and (model.endswith(".json") or Path(model).exists() or "/" in model)
+    is_file = looks_like_file and published_name(model) is None
     try:
         config = ModelConfig.from_json(model) if is_file else published(model)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        meant = published_name(Path(model).name.removesuffix(".json")) if is_file and not Path(model).exists() else None
+        hint = f"; did you mean the published model {meant}?" if meant else ""
+        raise typer.BadParameter(f"{error}{hint}") from None
     print_counts(console, config, config.name or model, bytes_per_element)
 
 
@@ -49,7 +53,7 @@ def train(
     bias_speed: Annotated[float, typer.Option(min=0, help="balance by bias: how far it moves per step")] = 0.01,
     sequence_alpha: Annotated[float, typer.Option(min=0, help="balance by loss: its weight")] = 0.0,
     mtp_depths: Annotated[int | None, typer.Option(min=0, help="MTP depths; by default as in the config")] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     config: Annotated[Path | None, typer.Option(help="a config.json; by default the course's mini model")] = None,
     out: Annotated[Path, typer.Option(help="checkpoint folder; an existing checkpoint is resumed")] = Path(
         "runs/train"
@@ -91,7 +95,7 @@ def write(
     tokens: Annotated[int, typer.Option(min=1, help="bytes to write")] = 200,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest byte")] = 0.8,
     top_p: Annotated[float, typer.Option(help="draw among the likeliest bytes that hold this probability")] = 1.0,
-    seed: int = 0,
+    seed: Seed = 0,
     speculate: Annotated[
         bool | None, typer.Option(help="check drafts of the MTP depths; by default if the model has any")
     ] = None,

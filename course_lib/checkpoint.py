@@ -190,12 +190,17 @@ def _identity(training: Training) -> dict[str, dict[str, Any]]:
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    return [
+    """What is unlike, in words for the user."""
+    names = [of.get("text", {}).get("name") for of in (there, here)]
+    found = [
         f"{name} is {there.get(part, {}).get(name)} there and {value} here"
         for part, values in here.items()
         for name, value in values.items()
-        if there.get(part, {}).get(name) != value
+        if part != "text" and there.get(part, {}).get(name) != value
     ]
+    if names[0] != names[1]:
+        return [*found, f"the text is {names[0]} there and {names[1]} here"]
+    return found if there.get("text") == here["text"] else [*found, f"the text {names[0]} has changed since"]
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

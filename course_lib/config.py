@@ -215,7 +215,7 @@ def _published(name: str) -> ModelConfig:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+    return re.sub(r"[^a-z0-9/]", "", name.lower())  # a slash makes it a path
 
 
 def mini(**changes: Any) -> ModelConfig:

@@ -19,6 +19,9 @@ from course_lib.config_keys import refuse_nested, refuse_other_counts, similar, 
 from course_lib.config_rope import rope_settings
 from course_lib.files import read_text
 
+_KINDS = {
+    list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null",
+}  # fmt: skip
 _NULL_SAYS_NONE = {"kv_lora_rank", "q_lora_rank", "num_key_value_heads", "n_routed_experts", "n_shared_experts"}
 
 
@@ -39,7 +42,7 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(given, dict):
-        raise ValueError(f"{path}: wanted a JSON object, got a {type(given).__name__}")
+        raise ValueError(f"{path}: wanted a JSON object, got {_KINDS[type(given)]}")
     return given
 
 
@@ -127,11 +130,11 @@ def _refuse_missing(
     needed = dict.fromkeys(_needed(values, architecture))
     missing = [_in_all_spellings(key, architecture) for key in needed if key not in values]
     if null := [key for key in needed if key in values and values[key] is None and key not in may_be_null]:
-        raise ValueError(f"{', '.join(null)} must not be null in {model_type or 'such a config'}")
+        raise ValueError(f"{', '.join(null)} must not be null in {model_type or 'a config without model_type'}")
     if missing:
         meant = dict.fromkeys(near for key in needed if key not in values for near in similar(key, unread))
         hint = f" (it has {', '.join(meant)}, which is unknown here)" if meant else ""
-        raise ValueError(f"lacks {', '.join(missing)}, which {model_type or 'such a config'} needs{hint}")
+        raise ValueError(f"lacks {', '.join(missing)}, which {model_type or 'a config without model_type'} needs{hint}")
 
 
 def _in_all_spellings(key: str, architecture: Architecture) -> str:

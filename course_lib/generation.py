@@ -176,7 +176,11 @@ class _Chooser:
             raise ValueError("the model gave logits without a finite maximum (NaN or infinity): check its weights")
         if self.temperature == 0:
             return logits  # only their order matters
-        probs = (logits / self.temperature).softmax(-1)
+        scaled = logits / self.temperature
+        if not scaled.isfinite().all():  # so cold that it overflows; the same distribution, counted from the maximum
+            coldest = torch.finfo(logits.dtype).tiny
+            scaled = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, coldest)
+        probs = scaled.softmax(-1)
         if self.top_p == 1:
             return probs
         ordered, order = probs.sort(-1, descending=True)

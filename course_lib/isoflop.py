@@ -185,7 +185,7 @@ def _optimum(
         message = "The parabola opens downwards: no minimum."
     else:
         vertex = -slope / (2 * bend)
-        value, lowest = math.exp(centre + scale * vertex), height - bend * vertex**2
+        value, lowest = _size(centre + scale * vertex), height - bend * vertex * vertex
         ends = tuple(_size(centre + scale * end) for end in _fieller(parabola, level))
         if not smallest < value < largest:
             message = f"Optimum at the edge: the sizes tried, {smallest:.3g} to {largest:.3g}, do not enclose it."

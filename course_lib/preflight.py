@@ -42,9 +42,21 @@ def refuse_too_large(
         )
 
 
+def refuse_large_batch(config: ModelConfig, tokens: int, available: int, place: str) -> None:
+    """Raises ValueError if not even the logits and the residual stream of `tokens` tokens fit the `available` bytes."""
+    needed = BYTES_PER_WEIGHT * tokens * (config.vocab_size + config.hidden_size * config.num_hidden_layers)
+    if needed > available:
+        raise ValueError(
+            f"a step on {tokens:,} tokens (--batch-size times --length) takes at least {needed / 1e9:,.1f} GB, and "
+            f"{place} has {available / 1e9:,.1f} GB available. Take a smaller --batch-size or --length"
+        )
+
+
 def refuse_unwritable(folder: Path, names: Iterable[str]) -> None:
     """Raises OSError if the files `names` cannot be made in `folder`, whether it exists or not. Leaves no trace."""
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if link := next((path for path in (folder, *folder.parents) if path.is_symlink() and not path.exists()), None):
+        raise NotADirectoryError(f"cannot write to the folder {folder}: {link} is a link that leads nowhere")
     if not place.is_dir():
         raise NotADirectoryError(f"cannot write to the folder {folder}: {place} is a file")
     if taken := next((folder / name for name in names if (folder / name).is_dir()), None):

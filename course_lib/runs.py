@@ -56,7 +56,12 @@ def train(
     """
     with distributed.joined(device) as own:
         first = distributed.rank() == 0
-        preflight.refuse_too_large(config, _memory(own), "this GPU" if own.type == "cuda" else "this machine")
+        place = "this GPU" if own.type == "cuda" else "this machine"
+        preflight.refuse_too_large(config, _memory(own), place)
+        share = max(recipe.batch_size // distributed.processes(), 1)
+        preflight.refuse_large_batch(config, share * recipe.length, _memory(own), place)
+        if recipe.length <= (depths := config.num_nextn_predict_layers):
+            raise ValueError(f"{depths} MTP depths need a --length above {depths}, got {recipe.length}")
         if first:
             preflight.refuse_unwritable(
                 out, (checkpoint.CHECKPOINT, checkpoint.MODEL, checkpoint.CONFIG, checkpoint.LOG)
@@ -130,7 +135,11 @@ def run_sweep(
         raise ValueError(f"{name} takes no --{foreign[0]}, but --{', --'.join(experiment.takes)}")
     place = "the workers' devices" if cluster else experiment.device()
     console.print(f"{name}: trains on {place}, rows go to {out}")
-    rows = sweep(experiment.runs(seeds, **options), experiment.train, out, workers=workers, cluster=cluster)
+    try:
+        rows = sweep(experiment.runs(seeds, **options), experiment.train, out, workers=workers, cluster=cluster)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. Each finished run is a row of {out}; the same command trains the rest")
+        raise
     table = Table(title=f"{experiment.about}: mean ± standard deviation over seeds", box=None)
     for heading in experiment.compares:
         table.add_column(heading)

@@ -73,6 +73,7 @@ class Recipe:
         wrong += [
             f"{name}: expected >= 0, got {getattr(self, name)}" for name in weights if not getattr(self, name) >= 0
         ]
+        wrong += [f"{name}: expected a finite number, got inf" for name in weights if getattr(self, name) == math.inf]
         if not all(0 <= beta < 1 for beta in self.betas):
             wrong.append(f"betas: expected 0 <= beta < 1, got {self.betas}")
         if wrong:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import doctor
+from course_lib import doctor, runs
 from course_lib.__main__ import app
 from course_lib.experiments import EXPERIMENTS
 from course_lib.sweep import Row, read
@@ -81,6 +81,10 @@ def test_params_does_not_import_pytorch() -> None:
         (["params", "deepseek-v9"], "no published model 'deepseek-v9'; did you mean deepseek-v3"),
         (["params", "DepSeek-V3"], "did you mean deepseek-v3"),
         (["params", "absent/config.json"], "no file"),
+        (["params", "deepseek-ai/DeepSeek-V3"], "V3; did you mean the published model deepseek-v3?"),
+        (["params", "deepseek-v3.json"], "no file deepseek-v3.json; did you mean the published model deepseek-v3?"),
+        (["params", ""], "no published model ''; known: deepseek"),
+        (["params", "deepseek-v3", "--bytes-per-element", "inf"], "less than or equal to 1024"),
         (["bench", "nothing"], "no benchmark 'nothing'; known: decode"),
     ],
 )
@@ -142,6 +146,15 @@ def test_what_cannot_be_run_is_told(
     code, text = run(*arguments)
     assert code == 2 and reason in re.sub(r"[│\s]+", " ", text)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stopped_sweep_says_where_its_runs_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "sweep", stop)
+    code, text = run("sweep", "balance", "--out", str(tmp_path / "log.csv"))
+    assert code == 130 and "log.csv; the same command trains the rest" in text
 
 
 def test_a_sweep_prints_means_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

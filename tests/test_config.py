@@ -128,6 +128,10 @@ def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
         (tmp_path / "deep.json").write_text(text)
         with pytest.raises(ValueError, match=r"deep\.json is not JSON"):
             ModelConfig.from_json(tmp_path / "deep.json")
+    for text, kind in (("null", "null"), ("3", "a number"), ('"x"', "a string"), ("true", "true or false")):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(ValueError, match=f"wanted a JSON object, got {kind}$"):
+            ModelConfig.from_json(tmp_path / "other.json")
     (tmp_path / "list.json").write_text("[1, 2]")
     with pytest.raises(ValueError, match="wanted a JSON object, got a list"):
         ModelConfig.from_json(tmp_path / "list.json")
@@ -276,7 +280,7 @@ def test_the_class_says_which_head_is_counted(changes: dict[str, Any], total: in
         ({"model_type": "kimi_vl", "text_config": V3}, "its language model is under 'text_config'"),
         ({"model_type": "deepseek_vl_v2", "language_config": V3}, "its language model is under 'language_config'"),
         (without("model_type", "architectures", index_topk=2048), "without model_type its meaning is not known"),
-        (without("model_type", "architectures", "topk_method"), "lacks topk_method, which such a config needs"),
+        (without("model_type", "architectures", "topk_method"), "topk_method, which a config without model_type needs"),
         (without("model_type", "architectures", "n_routed_experts"), "num_experts_per_tok = 8"),
         ({key: value for key, value in PLAIN.items() if key != "attention_bias"}, "lacks attention_bias"),
         ({**PLAIN, "num_experts": 128}, "num_experts = 128 may change the count, and without model_type"),
@@ -342,7 +346,10 @@ def test_a_byte_order_mark_is_read_over_and_utf_16_is_named(tmp_path: Path) -> N
         ModelConfig.from_json(file)
 
 
-@pytest.mark.parametrize("name", ["DeepSeek-V3", "deepseek_v3", "deepseek v3", "DEEPSEEKV3", "deepseek-v3"])
+@pytest.mark.parametrize(
+    "name",
+    ["DeepSeek-V3", "deepseek_v3", "deepseek v3", "DEEPSEEKV3", "deepseek-v3", "deepseek.v3", "DeepSeek\u2011V3"],
+)
 def test_a_published_name_is_read_however_it_is_written(name: str) -> None:
     assert published(name) is published("deepseek-v3")
 

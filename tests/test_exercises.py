@@ -253,6 +253,8 @@ def forever(*arguments: object) -> None:
         (lambda *a: 1 / 0, "It did not run on case 1 of 3: ZeroDivisionError: division by zero."),
         (lambda x: x, "It did not run on case 1 of 3: TypeError:"),
         (forever, "It did not run on case 1 of 3: SystemExit: bye."),
+        (lambda *a: raised(AssertionError()), "It did not run on case 1 of 3: AssertionError. Its inputs"),
+        (lambda *a: (yield a), "got a generator: a function with a `yield` makes one, so write `return`."),
         (scaled_in_place, "It changed its input x"),
         (turned_in_place, "It changed its input x"),
         (lambda *a: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the `return` missing?"),

@@ -232,6 +232,13 @@ def test_top_p_keeps_the_fewest_likeliest_that_reach_it(top_p: float, kept: int)
     torch.testing.assert_close(got, chosen / chosen.sum(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-38])
+def test_the_coldest_draws_are_the_likeliest(temperature: float) -> None:
+    model, prompt = MiniDeepSeek(tiny_moe()).eval(), torch.tensor([[1, 2, 3]])
+    cold, likeliest = (generate(model, prompt, 5, temperature=t).tokens for t in (temperature, 0.0))
+    assert torch.equal(cold, likeliest)
+
+
 def test_temperature_and_top_p() -> None:
     tiny, prompt = model(0), torch.tensor([[3, 1]]).repeat(4000, 1)
     probs = (tiny(prompt[:1])[0, -1] / 0.7).softmax(-1)

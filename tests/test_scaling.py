@@ -222,6 +222,12 @@ def test_curvature_that_may_be_none() -> None:
     ) or (each.params.message.startswith("Optimum at the edge"))
 
 
+def test_losses_on_a_line_have_no_optimum() -> None:
+    """Their curvature is a rounding error, so the vertex lies beyond all numbers."""
+    (each,) = isoflop_optima([1e18] * 5, [1e8, 2e8, 4e8, 8e8, 16e8], [3.5, 3.4, 3.3, 3.2, 3.1]).optima
+    assert each.params.message and not each.inside
+
+
 def test_parabolas_that_have_no_optimum() -> None:
     upside_down, at_edge, two_sizes, three = (
         valley(1.0, 1e8, 7, bend=-0.1),

@@ -85,6 +85,7 @@ def test_the_floor_of_a_text_is_told_where_it_is_known(tmp_path: Path, monkeypat
     [
         (("--seed", 1), "is of another training: seed is 0 there and 1 here. Use another folder (--out) for this one"),
         (("--mtp-depths", 0), "num_nextn_predict_layers is 1 there and 0 here"),
+        (("--text", "stories"), "training: the text is python-docs there and stories here. Use another"),
     ],
 )
 def test_a_folder_of_another_training_is_refused_and_stays_as_it_is(
@@ -176,6 +177,10 @@ def test_a_training_is_saved_every_now_and_then(tmp_path: Path, monkeypatch: pyt
     [
         (("--text", "bible"), "no text 'bible' and no file of that name"),
         (("--learning-rate", 0), "learning_rate: expected > 0, got 0.0"),
+        (("--bias-speed", "inf"), "bias_speed: expected a finite number, got inf"),
+        (("--seed", 2**70), "--seed"),
+        (("--mtp-depths", 999), "999 MTP depths need a --length above 999, got"),
+        (("--batch-size", 10**9), "(--batch-size times --length) takes at least"),
         (("--device", "gpu"), "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
         (("--device", "mps"), "device mps is not supported"),
         (("--config", "absent.json"), "absent.json"),
@@ -227,6 +232,13 @@ def test_what_cannot_be_written_is_refused_before_the_text_is_read(
         reason = f"cannot write the file {tmp_path / 'run' / 'deep' / Path(taken).name}: it is a folder"
     code, text = run(*SMALL, "--out", tmp_path / "run" / "deep")
     assert code == 2 and reason.replace(" ", "") in text.replace(" ", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    code, text = run(*SMALL, "--out", tmp_path / "run" / "deep")
+    assert code == 2 and "is a link that leads nowhere" in text
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 import numbers
 from dataclasses import dataclass, replace
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ NARROW = (torch.float16, torch.bfloat16)
 NEAR = 1e-3  # a wrong formula is rarely this close
 NO_NUMBER = "A nan comes from 0/0, from inf - inf, or from a softmax over nothing but -inf."
 NEARLY = "So near a miss is usually one of precision: float32, a rounded number, a grid that is too coarse."
+NO_VALUES = {  # what a function returns that was written in one of these ways
+    type(None): "None; is the `return` missing?",
+    GeneratorType: "a generator: a function with a `yield` makes one, so write `return`.",
+    CoroutineType: "a coroutine: write `def`, not `async def`.",
+    AsyncGeneratorType: "an async generator: write `def` and `return`, not `async def` and `yield`.",
+}
 LONGEST = 10**21  # integers from here on are described by their number of digits
 
 
@@ -66,7 +73,9 @@ def difference(
     where values differ.
     """
     found = _difference(answer, expected, parts, axes, note)
-    return replace(found, got="None; is the `return` missing?") if found and answer is None else found
+    if found and (hint := next((hint for kind, hint in NO_VALUES.items() if isinstance(answer, kind)), "")):
+        return replace(found, got=hint)
+    return found
 
 
 def _difference(answer: Any, expected: Any, parts: tuple[str, ...], axes: str, note: str) -> Difference | None:

@@ -136,7 +136,7 @@ class Exercise:
             return Stop(UNWRITTEN if discreet else unwritten(fn, error, which), unwritten=True)
         said = f"It did not run on case {which} of {len(key.cases)}: {type(error).__name__}"
         if not discreet:
-            said = f"{said}: {shortened(str(error))}".rstrip(".")
+            said = f"{said}: {shortened(str(error))}".rstrip(".: ")
         if message := self._named_stop(key, answers, error):
             return Stop(f"{said}. {message}", named=True)
         return Stop(f"{said}.{'' if discreet else explained(error, fn, case)}")
