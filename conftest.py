@@ -31,7 +31,8 @@ collect_ignore = ["notebooks/source", "notebooks/build.py"]
 LONGEST_FIRST = (
     "test_browser", "06_mini_deepseek", "test_assignments", "05_mtp", "test_exercises",
     "04_load_balancing", "test_judge", "test_class", "test_sandbox", "test_generation", "test_training",
-    "test_checkpoint", "test_boxed", "test_cluster", "test_notebooks", "07_scaling_laws", "test_parity",
+    "test_checkpoint", "test_distributed", "test_windows", "test_atomic_writes", "test_train_command",
+    "test_boxed", "test_cluster", "test_notebooks", "07_scaling_laws", "test_parity",
     "test_parametric",
 )  # fmt: skip
 
