@@ -10,8 +10,8 @@ import pytest
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # readline sets these two in processes of pytest-xdist, and rich's consoles would keep the width that they then have.
-for size in ("COLUMNS", "LINES"):
-    os.environ.pop(size, None)
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
 
 # In notebook kernels too: the tensors of tests are tiny, and other processes of the tests want the other cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
