@@ -84,7 +84,7 @@ def test_params_does_not_import_pytorch() -> None:
         (["params", "deepseek-ai/DeepSeek-V3"], "V3; did you mean the published model deepseek-v3?"),
         (["params", "deepseek-v3.json"], "no file deepseek-v3.json; did you mean the published model deepseek-v3?"),
         (["params", ""], "no published model ''; known: deepseek"),
-        (["params", "deepseek-v3", "--bytes-per-element", "inf"], "less than or equal to 1024"),
+        (["params", "deepseek-v3", "--bytes-per-element", "inf"], "Invalid value for '--bytes-per-element'"),
         (["bench", "nothing"], "no benchmark 'nothing'; known: decode"),
     ],
 )
