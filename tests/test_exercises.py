@@ -1,5 +1,6 @@
 """Every reference earns everything; every named mistake is named; nothing else earns a point."""
 
+import json
 import math
 import re
 import sys
@@ -18,10 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import accounting, mla, rope
 from course_lib.config import published, published_names
-from course_lib.exercises import BANK, Exercise, Misconception, check, when_written
+from course_lib.exercises import BANK, Exercise, Misconception, Section, check, when_written
 from course_lib.exercises.comparing import Roughly, difference
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.engine import FaultError, answer_key
+from course_lib.exercises.hw1_rotate import HALF_SPLIT
 from course_lib.exercises.telling import facts
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 EXERCISES = [exercise for assignment in BANK.values() for exercise in assignment.values()]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.misconceptions]
 HW1 = BANK["hw1_mla"]
+SECTION = Section("02_mla", "Summary")
 SEEDS = range(2)  # the grader's seeds are secret, so any must do
 
 
@@ -46,6 +49,21 @@ def test_every_mistake_gets_its_own_message(exercise: Exercise, mistake: Misconc
         outcome = exercise.grade(mistake.wrong, seed)
         assert mistake.message in outcome.message, (seed, outcome)
         assert outcome.points == (0.6 * exercise.points if structural else 0)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_the_lessons_have_the_sections_that_explain_an_exercise(exercise: Exercise) -> None:
+    for section in {exercise.lesson, *(each.lesson for each in exercise.misconceptions if each.lesson)}:
+        cells = json.loads((ROOT / f"notebooks/{section.notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        assert re.findall(rf"^#+ {re.escape(section.heading)}$", text, re.MULTILINE), section
+
+
+def test_a_mistake_may_be_explained_elsewhere() -> None:
+    compress = HW1["compress"]
+    assert compress.explained("This matches a norm without its gain.") == compress.lesson
+    turned = compress.explained(f"Case 2 stopped. {HALF_SPLIT}")
+    assert turned == HW1["rotate"].lesson != compress.lesson
 
 
 NULL: list[Callable[..., Any]] = [
@@ -357,13 +375,15 @@ def test_an_input_that_is_changed_in_a_later_case_is_noticed() -> None:
             x += 1
         return answer
 
-    half = Exercise("half", 1, lambda x: x / 2, lambda seed: [{"x": torch.ones(2)}, {"x": torch.full((2,), 4.0)}], [])
+    half = Exercise(
+        "half", 1, SECTION, lambda x: x / 2, lambda seed: [{"x": torch.ones(2)}, {"x": torch.full((2,), 4.0)}], []
+    )
     assert half.grade(spoils).message.startswith("It changed its input x")
 
 
 def test_of_two_mistakes_that_fit_what_came_before_an_error_none_is_named() -> None:
     mistakes = [Misconception("You doubled it.", lambda x: 2 * x), Misconception("You added 2.", lambda x: x + 2)]
-    half = Exercise("half", 1, lambda x: x / 2, lambda seed: [{"x": 2.0}, {"x": 8.0}], mistakes)
+    half = Exercise("half", 1, SECTION, lambda x: x / 2, lambda seed: [{"x": 2.0}, {"x": 8.0}], mistakes)
     stops = lambda x: 4.0 if x == 2 else raised(RuntimeError())  # noqa: E731
     assert half.grade(stops).message.startswith("Case 1 of 2: ")
     assert replace(half, mistakes=mistakes[:1]).grade(stops).message == "You doubled it."

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from course_lib.exercises.cells import called, outdated
-from course_lib.exercises.engine import Case, Exercise, FaultError, Misconception, Outcome, Structure
+from course_lib.exercises.engine import Case, Exercise, FaultError, Misconception, Outcome, Section, Structure
 from course_lib.exercises.hw1_attention import ABSORBED_ATTENTION, EXPANDED_ATTENTION
 from course_lib.exercises.hw1_compress import COMPRESS
 from course_lib.exercises.hw1_counts import ATTENTION_FLOPS, KV_CACHE_ELEMENTS
@@ -36,7 +36,7 @@ from course_lib.exercises.hw4_misresampled import BOOTSTRAP_INTERVAL
 from course_lib.exercises.hw4_parametric import PARAMETRIC_LOSS
 from course_lib.exercises.telling import shortened
 
-__all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Structure", "check", "when_written"]
+__all__ = ["BANK", "Case", "Exercise", "Misconception", "Outcome", "Section", "Structure", "check", "when_written"]
 
 Shown = TypeVar("Shown")
 

@@ -21,6 +21,14 @@ Measure = Callable[["Exercise", Function, int], "Outcome"]
 
 
 @dataclass(frozen=True)
+class Section:
+    """Where the lessons explain something."""
+
+    notebook: str  # its name in the folder notebooks, without .ipynb
+    heading: str  # exactly as it stands there, without the #s
+
+
+@dataclass(frozen=True)
 class Misconception:
     """A wrong implementation that people really write, and what to tell them.
 
@@ -30,6 +38,7 @@ class Misconception:
 
     message: str
     wrong: Function
+    lesson: Section | None = None  # where the exercise's own section does not explain it
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class Stop:
 class Exercise:
     name: str
     points: float
+    lesson: Section
     reference: Function
     cases: Callable[[int], list[Case]]  # seed to cases
     mistakes: Sequence[Misconception]
@@ -92,6 +102,11 @@ class Exercise:
     @property
     def misconceptions(self) -> list[Misconception]:
         return [*self.mistakes, *(self.structure.misconceptions if self.structure else ())]
+
+    def explained(self, message: str) -> Section:
+        """Where to read about the mistake that `message` names, or about the exercise if it names none."""
+        own = (each.lesson for each in self.misconceptions if each.lesson and each.message in message)
+        return next(own, self.lesson)
 
     def grade(self, fn: Function, seed: int = 0, *, measure: Measure | None = None) -> Outcome:
         """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, einsum
 
-from course_lib.exercises.engine import Case, Exercise, Misconception, Structure
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section, Structure
 from course_lib.exercises.hw1_counts import Config, attention_flops
 from course_lib.exercises.hw1_scores import ATTENTION_MISTAKES, later
 
@@ -57,6 +57,7 @@ def random_case(
 EXPANDED_ATTENTION = Exercise(
     name="expanded_attention",
     points=4,
+    lesson=Section("02_mla", "Two ways to compute the same thing"),
     reference=expanded_attention,
     cases=attention_cases,
     axes="b s h v",
@@ -116,9 +117,12 @@ def copies_and_scores(case: Case) -> int:
     return 4 * sum(x.nbytes for x in inputs) + 8 * scores
 
 
+FOLDING = Section("02_mla", "The trick that makes it fast")
+
 ABSORBED_ATTENTION = Exercise(
     name="absorbed_attention",
     points=5,
+    lesson=Section("02_mla", "Two ways to compute the same thing"),
     reference=absorbed_attention,
     cases=attention_cases,
     axes="b s h v",
@@ -133,14 +137,17 @@ ABSORBED_ATTENTION = Exercise(
             Misconception(
                 "But keys and values of every head are made after all: fold w_uk into the query, and apply w_uv last.",
                 expanded_attention,
+                FOLDING,
             ),
             Misconception(
                 "But every head's values are made: mix the latents first, and apply w_uv to the mixture.",
                 expand_values_only,
+                FOLDING,
             ),
             Misconception(
                 "But every head's keys are made: q . (w_uk latent) = (q w_uk) . latent, so fold w_uk into the query.",
                 expand_keys_only,
+                FOLDING,
             ),
         ],
     ),

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
-from course_lib.exercises.hw1_rotate import FROM_ZERO, HALF_SPLIT, interleave, rotate, to_halves
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
+from course_lib.exercises.hw1_rotate import FROM_ZERO, HALF_SPLIT, TURNS, interleave, rotate, to_halves
 
 
 def compress(
@@ -117,6 +117,7 @@ KEY_FROM_LATENT = "This matches a key taken from the latent: it has rows of its 
 COMPRESS = Exercise(
     name="compress",
     points=3,
+    lesson=Section("02_mla", "The way out: a part that turns, and a part that does not"),
     reference=compress,
     cases=compress_cases,
     parts=("latent", "k_rope"),
@@ -138,10 +139,12 @@ COMPRESS = Exercise(
             lambda p: p.x,
         ),
         *misnormed("This matches a norm without its gain.", lambda p: p.x * (p.mean_square + p.eps).rsqrt()),
-        Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.turn(p.key)))),
-        Misconception(LATENT_ROTATED, compressed(lambda p: (normed(p.turn(p.latent), p.eps) * p.gain, p.turn(p.key)))),
-        Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.key))),
-        Misconception(LATENT_ROTATED, compressed(lambda p: (normed(p.turn(p.latent), p.eps) * p.gain, p.key))),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.turn(p.key))), TURNS),
+        Misconception(
+            LATENT_ROTATED, compressed(lambda p: (normed(p.turn(p.latent), p.eps) * p.gain, p.turn(p.key))), TURNS
+        ),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (p.turn(p.right_latent), p.key)), TURNS),
+        Misconception(LATENT_ROTATED, compressed(lambda p: (normed(p.turn(p.latent), p.eps) * p.gain, p.key)), TURNS),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., : p.rope_dim])))),
         Misconception(KEY_FROM_LATENT, compressed(lambda p: (p.right_latent, p.turn(p.latent[..., -p.rope_dim :])))),
         Misconception(
@@ -161,10 +164,12 @@ COMPRESS = Exercise(
         Misconception(
             FROM_ZERO,
             lambda x, w, gain, positions, r, theta, eps: compress(x, w, gain, positions - positions[0], r, theta, eps),
+            TURNS,
         ),
         Misconception(
             HALF_SPLIT,
             compressed(lambda p: (p.right_latent, to_halves(p.turn(interleave(p.key))))),
+            TURNS,
         ),
         *misnormed(
             "This matches a norm without the eps that was given: it is added to the mean square, under the root.",

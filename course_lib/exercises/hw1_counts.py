@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Config = dict[str, Any]  # keys as in config.json
 
@@ -47,9 +47,13 @@ def only(latent: bool, wrong: Callable[[Config], int]) -> Callable[[Config], int
     return lambda c: wrong(c) if (c.get("kv_lora_rank") is not None) == latent else kv_cache_elements(c)
 
 
+LATENT = Section("02_mla", "One latent for all heads")
+ROTATED_KEY = Section("02_mla", "The way out: a part that turns, and a part that does not")
+
 KV_CACHE_ELEMENTS = Exercise(
     name="kv_cache_elements",
     points=2,
+    lesson=Section("01_kv_cache", "What is in it"),
     reference=kv_cache_elements,
     cases=cache_cases,
     mistakes=[
@@ -76,6 +80,7 @@ KV_CACHE_ELEMENTS = Exercise(
         Misconception(
             "This matches the latent alone: the rotated key, qk_rope_head_dim numbers, is cached beside it.",
             only(True, with_config(qk_rope_head_dim=lambda c: 0)),
+            ROTATED_KEY,
         ),
         Misconception(
             "This matches a rotated key for each head: all heads share one.",
@@ -85,14 +90,17 @@ KV_CACHE_ELEMENTS = Exercise(
                     c["num_hidden_layers"] * (c["kv_lora_rank"] + c["num_attention_heads"] * c["qk_rope_head_dim"])
                 ),
             ),
+            ROTATED_KEY,
         ),
         Misconception(
             "This matches counting the latent for keys and again for values: both are made from the same one.",
             only(True, with_config(kv_lora_rank=lambda c: 2 * c["kv_lora_rank"])),
+            LATENT,
         ),
         Misconception(
             "This matches keys and values per head: with kv_lora_rank set, the latent is cached in their place.",
             with_config(kv_lora_rank=lambda c: None),
+            LATENT,
         ),
         Misconception(
             "This matches counting the MTP layers too: they are not among the num_hidden_layers asked for.",
@@ -109,18 +117,21 @@ KV_CACHE_ELEMENTS = Exercise(
         Misconception(
             "This matches 2 (c + r) for MLA: the 2 is for keys and values, and here one latent serves both.",
             only(True, lambda c: 2 * kv_cache_elements(c)),
+            LATENT,
         ),
         *(
             Misconception(
                 "This matches 2 x layers x kv_lora_rank: one latent serves keys and values, and the rotated key is "
                 "cached too (a public calculator had this formula, LMCache#694).",
                 only(True, lambda c, layers=layers: layers(c) * 2 * c["kv_lora_rank"]),
+                LATENT,
             )
             for layers in (lambda c: c["num_hidden_layers"], lambda c: 1)
         ),
         Misconception(
             "This matches a latent and a rotated key for each head: all heads share one of each.",
             only(True, lambda c: c["num_attention_heads"] * kv_cache_elements(c)),
+            ROTATED_KEY,
         ),
     ],
 )
@@ -205,6 +216,7 @@ FOLDS_FOR_KEYS = (
 ATTENTION_FLOPS = Exercise(
     name="attention_flops",
     points=3,
+    lesson=Section("02_mla", "When absorbing loses"),
     reference=attention_flops,
     cases=flops_cases,
     mistakes=[

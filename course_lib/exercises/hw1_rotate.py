@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
 def rotate(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
@@ -122,9 +122,12 @@ NARROW_ANGLES = "This matches angles in the dtype of x: bfloat16 takes 4001 for 
 POSITIVE_EXPONENT = "This matches theta^(+2i/r): the exponent is negative, so that later pairs turn more slowly."
 FROM_ZERO = "This matches positions that begin at 0: with a cache the first token here stands at positions[0]."
 
+TURNS = Section("02_mla", "Position spoils it")
+
 ROTATE = Exercise(
     name="rotate",
     points=3,
+    lesson=TURNS,
     reference=rotate,
     cases=rotate_cases,
     mistakes=[

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
 def affinities(x: Tensor, centroids: Tensor, score: str) -> Tensor:
@@ -77,6 +77,7 @@ COMPUTED_NARROW = (
 AFFINITIES = Exercise(
     name="affinities",
     points=2,
+    lesson=Section("03_moe_routing", "Two kinds of affinity"),
     reference=affinities,
     cases=affinity_cases,
     parts=("affinities", "bits of each number"),

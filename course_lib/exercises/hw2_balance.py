@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
 def expert_load(indices: Tensor, n_experts: int) -> Tensor:
@@ -31,6 +31,7 @@ def shares(of: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, int], Te
 EXPERT_LOAD = Exercise(
     name="expert_load",
     points=1,
+    lesson=Section("04_load_balancing", "Watch it collapse"),
     reference=expert_load,
     cases=load_cases,
     axes="e",
@@ -96,6 +97,7 @@ STANDARD_DEVIATION = "This matches the standard deviation over the mean: only th
 MAX_VIOLATION = Exercise(
     name="max_violation",
     points=1,
+    lesson=Section("04_load_balancing", "MaxVio: how uneven is it"),
     reference=max_violation,
     cases=violation_cases,
     mistakes=[
@@ -189,6 +191,7 @@ MEDIAN = "This matches a comparison with the median: most experts lie below the 
 UPDATE_BIAS = Exercise(
     name="update_bias",
     points=2,
+    lesson=Section("04_load_balancing", "Repair 2: a bias"),
     reference=update_bias,
     cases=bias_cases,
     axes="e",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, einsum
 from torch.nn import functional as F
 
-from course_lib.exercises.engine import Case, Exercise, Misconception, Structure
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section, Structure
 
 
 def moe_output(x: Tensor, indices: Tensor, weights: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
@@ -137,6 +137,7 @@ OVERWRITTEN = (
 MOE_OUTPUT = Exercise(
     name="moe_output",
     points=5,
+    lesson=Section("03_moe_routing", "The whole layer"),
     reference=moe_output,
     cases=expert_cases,
     axes="m d",

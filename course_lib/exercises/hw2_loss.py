@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
 def sequence_balance_loss(scores: Tensor, indices: Tensor, alpha: float) -> float:
@@ -82,6 +82,7 @@ NO_FACTOR = "This matches f without e/k: with it an even load gives f = 1 for ea
 SEQUENCE_BALANCE_LOSS = Exercise(
     name="sequence_balance_loss",
     points=4,
+    lesson=Section("04_load_balancing", "The formula, symbol by symbol"),
     reference=sequence_balance_loss,
     cases=loss_cases,
     mistakes=[

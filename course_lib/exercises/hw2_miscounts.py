@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from course_lib.exercises.engine import Exercise, Misconception
+from course_lib.exercises.engine import Exercise, Misconception, Section
 from course_lib.exercises.hw2_parameters import (
     Config,
     Counts,
@@ -58,6 +58,7 @@ NORMS = ("layer norms", "final norm", "query norm", "latent norm")
 PARAMETER_COUNTS = Exercise(
     name="parameter_counts",
     points=4,
+    lesson=Section("03_moe_routing", "Count 671B and 37B"),
     reference=parameter_counts,
     cases=parameter_cases,
     parts=("total", "active"),

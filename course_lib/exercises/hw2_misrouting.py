@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Exercise, Misconception
+from course_lib.exercises.engine import Exercise, Misconception, Section
 from course_lib.exercises.hw2_routing import (
     Routes,
     by_expert,
@@ -129,13 +129,17 @@ def written_out(*arguments: Any) -> Routes:
     return indices, torch.zeros_like(arguments[0]).scatter(-1, indices, weights)
 
 
-def gated(message: str, *makers: Callable[[Chosen], Tensor]) -> list[Misconception]:
-    return [Misconception(message, routed(gates=make)) for make in makers]
+def gated(message: str, *makers: Callable[[Chosen], Tensor], lesson: Section | None = None) -> list[Misconception]:
+    return [Misconception(message, routed(gates=make), lesson) for make in makers]
 
+
+GROUPS = Section("03_moe_routing", "Groups: do not visit every machine")
+FOUR_WAYS = Section("03_moe_routing", "Four ways to get it wrong")
 
 ROUTE = Exercise(
     name="route",
     points=5,
+    lesson=Section("03_moe_routing", "Routing by hand"),
     reference=route,
     cases=route_cases,
     parts=("indices", "weights"),
@@ -150,22 +154,27 @@ ROUTE = Exercise(
             lambda c: c.of(c.biased),
             lambda c: c.scale * normalised(c.of(c.biased.sigmoid())),
             lambda c: c.scale * c.of(c.biased).softmax(-1),
+            lesson=FOUR_WAYS,
         ),
         Misconception(
             "This matches ignoring the bias: experts and groups are chosen by score + bias.",
             routed(experts_by=lambda scores, bias: scores, groups_by=lambda scores, bias: scores),
+            FOUR_WAYS,
         ),
         Misconception(
             "This matches subtracting the bias: an expert with too little work has a higher one, so add it.",
             routed(experts_by=torch.sub, groups_by=torch.sub),
+            FOUR_WAYS,
         ),
         Misconception(
             "This matches groups chosen without the bias: a group's score is made of biased scores too.",
             routed(groups_by=lambda scores, bias: scores),
+            GROUPS,
         ),
         Misconception(
             "This matches the bias for groups alone: within the open groups it chooses the experts too.",
             routed(experts_by=lambda scores, bias: scores),
+            GROUPS,
         ),
         Misconception(
             "This matches experts chosen by their scores within the open groups: there, too, score + bias chooses.",
@@ -174,6 +183,7 @@ ROUTE = Exercise(
         Misconception(
             "This matches open and closed exchanged: -inf belongs to groups that are not among the topk_group best.",
             open_closed,
+            GROUPS,
         ),
         Misconception("This matches the two answers exchanged: first the indices, then the weights.", swapped),
         Misconception(
@@ -184,33 +194,41 @@ ROUTE = Exercise(
         Misconception(
             "This matches a group judged by its best expert: add its two best biased scores.",
             routed(worth=lambda grouped, each: grouped.amax(-1)),
+            GROUPS,
         ),
         Misconception(
             "This matches a group judged by all its experts: add its two best biased scores only.",
             routed(worth=lambda grouped, each: grouped.sum(-1)),
+            GROUPS,
         ),
         Misconception(
             "This matches a group judged by its best top_k / topk_group, as the report writes it: add its two best, "
             "as the released code does.",
             routed(worth=lambda grouped, each: grouped.topk(min(each, grouped.shape[-1])).values.sum(-1)),
+            GROUPS,
         ),
         Misconception(
             "This matches closed groups masked with 0: biased scores may lie below 0, and then a closed expert wins. "
             "Mask with -inf.",
             routed(closed=0.0),
+            FOUR_WAYS,
         ),
         Misconception(
-            "This matches no groups at all: only experts of the topk_group best groups are open.", without_groups
+            "This matches no groups at all: only experts of the topk_group best groups are open.",
+            without_groups,
+            GROUPS,
         ),
         Misconception(
             "This matches groups of every n_group-th expert: neighbours form a group, the first e / n_group the first.",
             strided_groups,
+            GROUPS,
         ),
         *(
             Misconception(
                 "This matches groups laid out in one way for their scores and in another for their experts: neighbours "
                 "form a group in both.",
                 mixed_layout(strided_scores),
+                GROUPS,
             )
             for strided_scores in (True, False)
         ),
@@ -218,14 +236,17 @@ ROUTE = Exercise(
             "This matches gates normalised over all experts: divide by the sum over the chosen ones.",
             lambda c: c.scale * c.of(normalised(c.scores)),
             lambda c: c.scale * c.of(c.scores.softmax(-1)),
+            lesson=FOUR_WAYS,
         ),
         *gated(
             "This matches gates normalised over the open groups: divide by the sum over the chosen experts.",
             lambda c: c.scale * c.of(normalised(c.scores * c.is_open)),
+            lesson=FOUR_WAYS,
         ),
         *gated(
             "This matches gates divided by the sum of biased scores: the bias chooses, it enters no gate.",
             lambda c: c.scale * c.of(c.scores) / c.of(c.biased).sum(-1, keepdim=True),
+            lesson=FOUR_WAYS,
         ),
         *gated(
             "This matches gates divided by a sum over the tokens: each token divides by the sum over its own experts.",
@@ -234,15 +255,18 @@ ROUTE = Exercise(
         *gated(
             "This matches gates without the scale: multiply by it after they are normalised, or it cancels out.",
             lambda c: normalised(c.of(c.scores)),
+            lesson=FOUR_WAYS,
         ),
         *gated(
             "This matches gates that are not normalised: divide by the sum of the chosen scores, then scale.",
             lambda c: c.scale * c.of(c.scores),
+            lesson=FOUR_WAYS,
         ),
         *gated(
             "This matches gates that are either normalised or scaled: normalise, then scale, whatever top_k is (the "
             "code released with V2 has such an `else`).",
             lambda c: normalised(c.of(c.scores)) if c.top_k > 1 else c.scale * c.of(c.scores),
+            lesson=FOUR_WAYS,
         ),
         *gated(
             "This matches gates that are normalised only if top_k > 1, as in the released code: one chosen expert has "

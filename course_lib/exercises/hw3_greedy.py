@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
 def verify_greedy(draft: Tensor, target_logits: Tensor) -> Tensor:
@@ -91,6 +91,7 @@ def many(message: str, *makers: Callable[[Check], Tensor | int]) -> list[Misconc
 VERIFY_GREEDY = Exercise(
     name="verify_greedy",
     points=4,
+    lesson=Section("05_mtp", "Drafts that are checked"),
     reference=verify_greedy,
     cases=greedy_cases,
     mistakes=[

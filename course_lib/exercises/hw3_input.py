@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw1_compress import normed
 
 
@@ -88,6 +88,7 @@ def centred(x: Tensor) -> Tensor:
 MTP_INPUT = Exercise(
     name="mtp_input",
     points=3,
+    lesson=Section("05_mtp", "One module"),
     reference=mtp_input,
     cases=input_cases,
     axes="b s d",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
 def mtp_loss(logits: list[Tensor], tokens: Tensor, weight: float) -> float:
@@ -111,6 +111,7 @@ def fading(losses: Tensor, by: Sizes) -> Tensor:
 MTP_LOSS = Exercise(
     name="mtp_loss",
     points=4,
+    lesson=Section("05_mtp", "The loss"),
     reference=mtp_loss,
     cases=loss_cases,
     mistakes=[

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Exercise, Misconception
+from course_lib.exercises.engine import Exercise, Misconception, Section
 from course_lib.exercises.hw3_greedy import unset
 from course_lib.exercises.hw3_misdrawing import MISDRAWN
 from course_lib.exercises.hw3_sampling import sampling_cases, verify_sampled
@@ -32,6 +32,7 @@ NO_TOKEN = "This matches nothing drawn {}: every verification ends with one toke
 VERIFY_SAMPLED = Exercise(
     name="verify_sampled",
     points=5,
+    lesson=Section("05_mtp", "When tokens are drawn"),
     reference=verify_sampled,
     cases=sampling_cases,
     note="The last uniform makes the draw, so one of your own, as with torch.multinomial, cannot match.",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Pairs = tuple[Tensor, Tensor]
 
@@ -62,6 +62,7 @@ ONE_TOO_MANY = (
 MTP_PAIRS = Exercise(
     name="mtp_pairs",
     points=3,
+    lesson=Section("05_mtp", "What is asked"),
     reference=mtp_pairs,
     cases=pairs_cases,
     parts=("joined", "predicted"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Speed = Callable[[float, int], float]
 
@@ -61,6 +61,7 @@ def endless(a: float, depth: int) -> float:
 TOKENS_PER_STEP = Exercise(
     name="tokens_per_step",
     points=1,
+    lesson=Section("05_mtp", "How much it gives"),
     reference=tokens_per_step,
     cases=speed_cases,
     mistakes=[

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from course_lib.exercises.comparing import Roughly
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Split = tuple[float, float]  # N parameters, D tokens
 
@@ -123,6 +123,7 @@ def named(message: str, *wrongs: Callable[..., Split]) -> list[Misconception]:
 ALLOCATION = Exercise(
     name="optimal_allocation",
     points=2,
+    lesson=Section("07_scaling_laws", "One law for all runs"),
     reference=optimal_allocation,
     cases=allocation_cases,
     parts=("N", "D"),

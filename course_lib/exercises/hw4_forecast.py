@@ -8,7 +8,7 @@ import numpy as np
 import scipy  # which loads `optimize`, most of a second, where it is first used: not every page fits curves
 
 from course_lib.exercises.closeness import Closeness
-from course_lib.exercises.engine import Exercise, Misconception
+from course_lib.exercises.engine import Exercise, Misconception, Section
 from course_lib.exercises.hw4_runs import (
     Law,
     Run,
@@ -96,6 +96,7 @@ CHINCHILLA = Law(1.69, 406.4, 410.7, 0.34, 0.28)  # arXiv:2203.15556 eq. 10
 FORECAST = Exercise(
     name="forecast",
     points=4,
+    lesson=Section("07_scaling_laws", "Bet, then look"),
     reference=forecast,
     cases=forecast_cases,
     closeness=Closeness(true_losses, guesses),

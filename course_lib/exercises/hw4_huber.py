@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.comparing import single
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw4_parametric import law_cases, parametric_loss
 
 
@@ -88,6 +88,7 @@ def law_as(change: Callable[[Residuals], Tensor]) -> Callable[[Residuals], Tenso
 HUBER_OBJECTIVE = Exercise(
     name="huber_objective",
     points=2,
+    lesson=Section("07_scaling_laws", "One law for all runs"),
     reference=huber_objective,
     cases=huber_cases,
     canonical=single,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.comparing import single
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw4_power_law import uniform
 
 Size = Callable[[Tensor, Tensor], float | Tensor]
@@ -104,6 +104,7 @@ def many(message: str, *sizes: Size) -> list[Misconception]:
 ISOFLOP_OPTIMUM = Exercise(
     name="isoflop_optimum",
     points=2,
+    lesson=Section("07_scaling_laws", "One valley for each budget"),
     reference=isoflop_optimum,
     cases=isoflop_cases,
     canonical=single,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.comparing import single
-from course_lib.exercises.engine import Exercise, Misconception
+from course_lib.exercises.engine import Exercise, Misconception, Section
 from course_lib.exercises.hw4_power_law import Pair, fit_power_law, line, pair, power_laws
 
 Change = Callable[[Tensor], Tensor]
@@ -129,6 +129,7 @@ ORDER = "This matches slope and height taken for each other: polyfit gives the s
 FIT_POWER_LAW = Exercise(
     name="fit_power_law",
     points=2,
+    lesson=Section("07_scaling_laws", "A straight line in logarithms"),
     reference=fit_power_law,
     cases=power_laws,
     parts=("coefficient", "exponent"),

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import torch
 
-from course_lib.exercises.engine import Exercise
+from course_lib.exercises.engine import Exercise, Section
 from course_lib.exercises.hw4_bootstrap import (
     between,
     bootstrap_cases,
@@ -30,6 +30,7 @@ NO_INTERPOLATION = (
 BOOTSTRAP_INTERVAL = Exercise(
     name="bootstrap_interval",
     points=2,
+    lesson=Section("07_scaling_laws", "One law for all runs"),
     reference=bootstrap_interval,
     cases=bootstrap_cases,
     parts=("low", "high"),

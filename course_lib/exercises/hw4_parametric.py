@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.exercises.engine import Case, Exercise, Misconception
+from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw4_power_law import uniform
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -98,6 +98,7 @@ def read_as(*places: int) -> Callable[[Law], Tensor]:
 PARAMETRIC_LOSS = Exercise(
     name="parametric_loss",
     points=2,
+    lesson=Section("07_scaling_laws", "One law for all runs"),
     reference=parametric_loss,
     cases=law_cases,
     canonical=row,
