@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from course_grader import inert
+from course_grader.by_hand import GradebookError, identity
 from course_grader.grading import Record, write
 from course_grader.release import ASSIGNMENTS
 from course_grader.stored import digest
@@ -38,8 +39,6 @@ from course_lib import files
 
 COURSE = "deepseek"
 MOST_SHOWN = 200  # cells beside the answers
-# nbgrader writes ids into folders, web pages and lines of a CSV without quoting them
-PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{8,}$)\w[\w.@-]{0,59}")  # and not what may be the slug of another student
 # Nobody can run a cell by accident of a kernel that is not there.
 NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, to be read"}}
 
@@ -56,15 +55,6 @@ c.CourseDirectory.release_directory = {release!r}
 # nbgrader counts these folders, which are empty: its own autograder would run students' code with all that you may do.
 c.CourseDirectory.submitted_directory = "submitted-and-marked"
 '''
-
-
-class GradebookError(Exception):
-    """Why nbgrader's gradebook is not up to date, in a sentence."""
-
-
-def identity(record: Record) -> str:
-    """The student's id in the gradebook: the name where it is plain, else a plain one that is this student's alone."""
-    return record.student if PLAIN_ID.fullmatch(record.student) else record.slug.lstrip("-")
 
 
 def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
