@@ -11,12 +11,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-if TYPE_CHECKING:  # importing it loads PyTorch, which takes seconds
-    from course_grader.grading import Record
-    from course_grader.judge import Mark
+from course_grader.records import Mark, Record
 
 # nbgrader writes ids into folders, web pages and CSV lines without quoting them
 PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{8,}$)\w[\w.@-]{0,59}")  # must not look like the id made for another student
@@ -65,7 +62,7 @@ NOTHING = Entered()
 Entries = Mapping[str, Mapping[str, Entered]]  # by Record.student, then by exercise; only where something was entered
 
 
-def read(database: Path, records: Sequence["Record"]) -> Entries:
+def read(database: Path, records: Sequence[Record]) -> Entries:
     """What people entered for the students of `records`, all of one assignment. A missing database has no entries.
 
     Raises:
@@ -97,17 +94,17 @@ def read(database: Path, records: Sequence["Record"]) -> Entries:
     return {student: entries for student, entries in kept.items() if entries}
 
 
-def points(mark: "Mark", entered: Entered = NOTHING) -> float:
+def points(mark: Mark, entered: Entered = NOTHING) -> float:
     """The points that count for one exercise. Can exceed `mark.of`, or be negative, if a person said so."""
     return round((mark.points if entered.score is None else entered.score) + entered.extra_credit, 2)
 
 
-def total(record: "Record", entries: Mapping[str, Entered]) -> float:
+def total(record: Record, entries: Mapping[str, Entered]) -> float:
     """The points that count for a submission: never below 0, as in nbgrader's export."""
     return round(max(0.0, sum(points(mark, entries.get(mark.exercise, NOTHING)) for mark in record.marks)), 2)
 
 
-def identity(record: "Record") -> str:
+def identity(record: Record) -> str:
     """The student's id in the gradebook: the name if nbgrader can take it, else a plain id for this student only.
 
     Must stay the same from version to version: what people entered is found by it.

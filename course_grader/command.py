@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from course_grader import gradebook, grading, inert, release
 from course_grader.feedback import write_feedback
-from course_grader.grading import Record, Store
 from course_grader.outputs import problems, write_outputs
+from course_grader.records import Record, Store
 from course_grader.sandbox import UnavailableError, best_kind
 from course_grader.submissions import Submission, collect, left_out
 from course_lib import files

@@ -10,8 +10,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from course_grader import inert
-from course_grader.grading import Record, write
-from course_grader.judge import Mark
+from course_grader.records import Mark, Record, write
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d9dfe5; --page: #fff; --code: #f5f7f9;

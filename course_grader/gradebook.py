@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from course_grader import inert
 from course_grader.by_hand import GradebookError, identity
-from course_grader.grading import Record, write
+from course_grader.records import Record, write
 from course_grader.release import ASSIGNMENTS
 from course_grader.stored import digest
 from course_lib import files

@@ -5,26 +5,17 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
 from course_grader import inert, measuring
 from course_grader.inside.wire import Other
+from course_grader.records import Mark
 from course_grader.sandbox import LostError, Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
 from course_lib.exercises.engine import FaultError
 
 MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
-
-
-@dataclass(frozen=True)
-class Mark:
-    exercise: str
-    points: float
-    of: float
-    message: str
-    stopped: bool = False  # it did not end by itself
 
 
 def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:

@@ -2,10 +2,12 @@
 
 import codecs
 import errno
+import hashlib
 import json
 import os
 import stat
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,25 @@ NOT_ORDINARY = "There is no ordinary file of that name; links are not followed."
 
 class UnreadableError(ValueError):
     """Why a file is no notebook, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one reading of a notebook's file gave: digest and cells are of the same bytes, even if it changes now."""
+
+    digest: str = ""  # sha256; empty where there is no file that can be read
+    cells: list[str] = field(default_factory=list)
+    problem: str = ""  # why it is no notebook
+
+
+def read(path: Path) -> Page:
+    digest = ""
+    try:
+        content = _content(path)
+        digest = hashlib.sha256(content).hexdigest()
+        return Page(digest, code_cells(content))
+    except UnreadableError as error:
+        return Page(digest, problem=str(error))
 
 
 def code_cells(content: bytes) -> list[str]:
@@ -41,7 +62,7 @@ def code_cells(content: bytes) -> list[str]:
     return sources
 
 
-def read(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
     """The bytes of an ordinary file: a link may lead to the solutions or to another student, and a pipe never ends.
 
     Raises:

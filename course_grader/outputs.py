@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_grader.grading import Record, write
 from course_grader.inert import plain
+from course_grader.records import Record, write
 
 # What a spreadsheet runs when a cell begins with it: at the start, and behind what may separate cells elsewhere.
 FORMULA = re.compile(r"(^|[;,|\t])(\s*)(?=[=+\-@＝＋－＠])")

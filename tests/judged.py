@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from course_grader.judge import Mark, Pupil, _mark
+from course_grader.judge import Pupil, _mark
+from course_grader.records import Mark
 from course_grader.sandbox import Sandbox
 from course_lib.exercises import BANK, Exercise
 

@@ -6,8 +6,7 @@ import io
 import nbformat
 
 from course_grader import release
-from course_grader.grading import Record
-from course_grader.judge import Mark
+from course_grader.records import Mark, Record
 from course_lib.exercises import BANK
 
 ASSIGNMENT = "hw1_mla"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from course_grader.judge import Mark
+from course_grader.records import Mark
 from course_grader.sandbox import Limits, Sandbox
 from tests.hostile import HONEST
 from tests.hostile_answers import ANSWERS, ENDLESS, FORGER, FRAMES, FUNCTIONS, TOP, answering

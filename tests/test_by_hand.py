@@ -7,7 +7,7 @@ import pytest
 
 from course_grader import by_hand, gradebook
 from course_grader.by_hand import Entered
-from course_grader.grading import Record
+from course_grader.records import Record
 from tests.entered import enter, export
 from tests.records import NAMES, RELEASE, record
 

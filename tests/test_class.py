@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from course_grader import command, grading, judge, processes
+from course_grader.notebook import Page
 from course_grader.sandbox import best_kind
 from tests.dask_cluster import patiently
 from tests.small_class import alive, arguments, check_everybody, eight_students, here, records
@@ -82,7 +83,7 @@ def test_threads_share_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes: list[object] = []
     monkeypatch.setattr(judge, "judge", lambda box, *_: boxes.append(box) or [])
     options: Any = {"assignment": "hw1_mla", "secret": b"", "limits": None, "kind": "bare"}
-    at_once(3, lambda: [grading.mark("ann", 1, grading.Page("0"), **options) for _ in range(2)])
+    at_once(3, lambda: [grading.mark("ann", 1, Page("0"), **options) for _ in range(2)])
     assert len(boxes) == 6 and len(set(map(id, boxes))) == 3
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from course_grader import command, grading
 from course_grader.__main__ import app
-from course_grader.grading import Record, Store
+from course_grader.records import Record, Store
 from course_grader.submissions import Submission
 from tests.records import ASSIGNMENT, CELLS, record, rows
 

@@ -16,7 +16,7 @@ from nbgrader.plugins import CsvExportPlugin
 from traitlets.config.loader import Config, PyFileConfigLoader
 
 from course_grader import gradebook
-from course_grader.grading import Record
+from course_grader.records import Record
 from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from course_grader import grading
-from course_grader.grading import Record, Store, grade, read
-from course_grader.judge import Mark
+from course_grader.grading import grade
+from course_grader.notebook import read
+from course_grader.records import Mark, Record, Store, write
 from course_grader.sandbox import Limits, UnavailableError
 from course_grader.submissions import Submission, collect, left_out
 from tests.hostile import HONEST
@@ -170,24 +171,24 @@ def test_a_damaged_secret_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grading.write(tmp_path / "x.json", "old")
+    write(tmp_path / "x.json", "old")
 
     def fails(_: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(grading.os, "fsync", fails)
+    monkeypatch.setattr("os.fsync", fails)
     with pytest.raises(OSError, match="disk full"):
-        grading.write(tmp_path / "x.json", "new", lasting=True)
+        write(tmp_path / "x.json", "new", lasting=True)
     assert (tmp_path / "x.json").read_text() == "old"
 
 
 def test_a_file_that_is_right_already_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    grading.write(path, "old")
+    write(path, "old")
     os.utime(path, (1, 1))
-    grading.write(path, "old")
+    write(path, "old")
     assert path.stat().st_mtime == 1
-    grading.write(path, "new\udc80")
+    write(path, "new\udc80")
     assert path.read_bytes() == b"new?" and path.stat().st_mtime > 1
 
 
