@@ -81,7 +81,8 @@ def read(database: Path, records: Sequence[Record]) -> Entries:
             assignment = (records[0].assignment,)
             for student, cell, score, credit, again in connection.execute(GRADES, assignment):
                 if student in students and (name := cell.removeprefix("check_")) in exercises:
-                    entered = Entered(_number(score), _number(credit) or 0.0, look_again=bool(again))
+                    place = f"for {name} of {student}"
+                    entered = Entered(_number(score, place), _number(credit, place) or 0.0, look_again=bool(again))
                     found.setdefault(students[student], {})[name] = entered
             for student, name, comment in connection.execute(COMMENTS, assignment):
                 if student in students and name in exercises:
@@ -115,7 +116,7 @@ def identity(record: Record) -> str:
     return f"{plain}-{hashlib.sha256(record.student.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
-def _number(value: object) -> float | None:
+def _number(value: object, place: str) -> float | None:
     if value is None or (isinstance(value, int | float) and math.isfinite(value)):
         return value
-    raise ValueError(f"it holds {value!r} where a score should be")
+    raise ValueError(f"the score {place} is {value!r}, not a number")

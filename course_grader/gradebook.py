@@ -1,11 +1,12 @@
-"""Grades in nbgrader's gradebook, and the notebooks that its formgrader and its feedback show beside them."""
+"""Grades in nbgrader's gradebook, and the notebooks that its formgrader and its feedback show with them."""
 
+import hashlib
 import logging
 import os
 import re
 import sysconfig
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -26,7 +27,7 @@ from nbgrader.api import (
     new_uuid,
 )
 from nbgrader.preprocessors import SaveCells
-from sqlalchemy import select
+from sqlalchemy import Column, MetaData, String, Table, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,11 +39,15 @@ from course_grader.stored import digest
 from course_lib import files
 
 COURSE = "deepseek"
-MOST_SHOWN = 200  # cells beside the answers
-# Nobody can run a cell by accident of a kernel that is not there.
-NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, to be read"}}
+MOST_SHOWN = 200  # cells other than the answers
+# There is no such kernel, so nobody runs a cell by accident.
+NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, only to be read"}}
+# Ours, in nbgrader's database: which code the grades of a submitted notebook belong to.
+GRADED_CODE = Table(
+    "course_graded_code", MetaData(), Column("notebook_id", String(32), primary_key=True), Column("code", String(64))
+)
 
-CONFIG = '''"""nbgrader's view of these grades. Run its tools, and JupyterLab for its formgrader, in this folder."""
+CONFIG = '''"""nbgrader's settings for these grades. Start its tools, and JupyterLab for formgrader, in this folder."""
 
 from pathlib import Path
 
@@ -51,18 +56,23 @@ c = get_config()  # type: ignore # noqa: F821  (nbgrader defines it)
 c.CourseDirectory.course_id = {course!r}
 c.CourseDirectory.root = str(Path(__file__).parent)
 c.CourseDirectory.source_directory = {source!r}
-c.CourseDirectory.release_directory = {release!r}
-# nbgrader counts these folders, which are empty: its own autograder would run students' code with all that you may do.
+{release}
+# nbgrader counts these folders, which are empty: its own autograder would run students' code with all your rights.
 c.CourseDirectory.submitted_directory = "submitted-and-marked"
 '''
+# Not the course's own: formgrader's "Generate" writes there.
+RELEASE = 'c.CourseDirectory.release_directory = "release"'
+COURSES_OWN = f"c.CourseDirectory.release_directory = {str(ASSIGNMENTS / 'release')!r}"  # as earlier versions had it
 
 
 def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
-    """Points of every exercise, in `folder`/gradebook.db. What a person has graded there stays, marked for a new look
-    where the judge has changed its mind.
+    """Write the judge's points for every exercise into `folder`/gradebook.db.
+
+    Manual scores and extra credit stay. formgrader asks for a second look at them if the student's code is not the one
+    they were entered for, or if the judge's points have changed.
 
     Raises:
-        GradebookError: the database is locked, broken, or of an assignment with other exercises. Nothing else is lost.
+        GradebookError: the database is locked, damaged, or has other exercises for this assignment. It is unchanged.
     """
     if not records:
         return
@@ -84,25 +94,27 @@ def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Recor
 
 
 def _enter(gradebook: Gradebook, records: Sequence[Record]) -> None:
-    """All in one transaction: nbgrader's own ways make several for each student, each slower than the one before."""
+    """In one transaction. nbgrader's own functions take several per student, each slower than the one before."""
     session, book = gradebook.db, gradebook.find_notebook(records[0].assignment, records[0].assignment)
     cells = {cell.name.removeprefix("check_"): cell.id for cell in book.grade_cells}
     if unknown := {mark.exercise for record in records for mark in record.marks} - set(cells):
-        raise ValueError(f"the release asks for no {', '.join(sorted(unknown))}")
+        raise ValueError(f"the release has no exercise {', '.join(sorted(unknown))}")
     books, students = _books(session, book), set(session.scalars(select(Student.id)))
     mine = select(Grade).join(SubmittedNotebook).where(SubmittedNotebook.notebook_id == book.id)
     grades: dict[Any, Any] = {(grade.notebook_id, grade.cell_id): grade for grade in session.scalars(mine)}
+    codes = _codes(session)
     for record in records:
         if (student := identity(record)) not in students:
-            # formgrader shows who has no name as "None, None"
+            # formgrader shows a student without a name as "None, None"
             session.add(Student(id=student, last_name=_readable(record.student), first_name=""))
         if student not in books:
             books[student] = _submit(session, book, student)
+        other_code = _remember_code(session, codes, books[student], record)
         for mark in record.marks:
             key = books[student], cells[mark.exercise]
             if (grade := grades.get(key)) is None:
                 session.add(grade := Grade(notebook_id=key[0], cell_id=key[1]))
-            _change(grade, mark.points)
+            _change(grade, mark.points, other_code)
     session.commit()
 
 
@@ -115,13 +127,34 @@ def _submit(session: Any, book: Notebook, student: str) -> str:
     return part
 
 
-def _change(grade: Any, points: float) -> None:
-    if grade.auto_score != points:
-        grade.auto_score, grade.needs_manual_grade = points, grade.manual_score is not None
+def _change(grade: Any, points: float, other_code: bool) -> None:
+    if grade.auto_score != points or other_code:
+        by_hand = grade.manual_score is not None or bool(grade.extra_credit)
+        grade.auto_score, grade.needs_manual_grade = points, by_hand
+
+
+def _codes(session: Any) -> Mapping[str, str]:
+    """By submitted notebook, a hash of the code that its grades are for."""
+    GRADED_CODE.create(session.connection(), checkfirst=True)
+    return dict(session.execute(select(GRADED_CODE.c.notebook_id, GRADED_CODE.c.code)).all())
+
+
+def _remember_code(session: Any, codes: Mapping[str, str], notebook_id: str, record: Record) -> bool:
+    """True if the grades of this notebook were given for other code than the record's.
+
+    The whole code counts, not only the cell of an exercise: a function may call others.
+    """
+    code = hashlib.sha256("\0".join(record.cells).encode(errors="backslashreplace")).hexdigest()
+    if notebook_id not in codes:  # new, or of an earlier version of the course, which did not keep the code
+        session.execute(insert(GRADED_CODE).values(notebook_id=notebook_id, code=code))
+        return record.attempt > 1
+    if other := codes[notebook_id] != code:
+        session.execute(update(GRADED_CODE).where(GRADED_CODE.c.notebook_id == notebook_id).values(code=code))
+    return other
 
 
 def _books(session: Any, book: Notebook) -> dict[str, str]:
-    """The ids of submitted notebooks that are there already, by student."""
+    """The ids of submitted notebooks that are in the database already, by student."""
     rows = select(SubmittedAssignment.student_id, SubmittedNotebook.id).join(
         SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id
     )
@@ -129,7 +162,7 @@ def _books(session: Any, book: Notebook) -> dict[str, str]:
 
 
 def _readable(name: str) -> str:
-    """Letters and digits of a name, which no page and no spreadsheet takes for anything else."""
+    """The letters and digits of a name, which are harmless on every page and in every spreadsheet."""
     return re.sub(r"[^\w.]+", " ", name).strip(" .")[:100]
 
 
@@ -138,7 +171,7 @@ def _address(path: Path) -> Any:
 
 
 def _create(path: Path) -> None:
-    """Whole or not at all: nbgrader takes one whose making was interrupted for complete."""
+    """Whole or not at all: nbgrader would take an interrupted, incomplete database for a complete one."""
     if not path.exists():
         with files.replacing(path) as part:
             Gradebook(_address(part), COURSE).close()
@@ -146,7 +179,7 @@ def _create(path: Path) -> None:
 
 @contextmanager
 def _for_nbgrader() -> Iterator[None]:
-    """nbgrader calls a program that lies beside this Python, by its name, and prints the trace of every error."""
+    """nbgrader calls a program that is installed next to this Python by its name, and prints a traceback per error."""
     logger, path = logging.getLogger("tornado.application"), os.environ.get("PATH", "")
     before, logger.disabled = logger.disabled, True
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), path])
@@ -157,14 +190,18 @@ def _for_nbgrader() -> Iterator[None]:
 
 
 def write_config(folder: Path) -> None:
-    """For nbgrader's tools; one that is there stays as it is."""
-    if not (path := folder / "nbgrader_config.py").exists():
-        places = {name: str(ASSIGNMENTS / name) for name in ("source", "release")}
-        write(path, CONFIG.format(course=COURSE, **places))
+    """Write the settings for nbgrader's tools. An existing file stays as it is, except for our own dangerous line."""
+    if (path := folder / "nbgrader_config.py").exists():
+        settings = path.read_text(encoding="utf-8").replace(COURSES_OWN, RELEASE)
+    else:
+        settings = CONFIG.format(course=COURSE, source=str(ASSIGNMENTS / "source"), release=RELEASE)
+    write(path, settings)
 
 
 def write_notebook(folder: Path, record: Record, release: NotebookNode) -> None:
-    """The notebook where formgrader and nbgrader's feedback look for it, and an empty folder that formgrader counts."""
+    """Write the notebook where formgrader and nbgrader's feedback expect it, and an empty folder for formgrader to
+    count.
+    """
     name, place = record.assignment, Path(identity(record), record.assignment)
     text = nbformat.writes(notebook(record, release)) + "\n"
     write(folder / "autograded" / place / f"{name}.ipynb", text)
@@ -172,8 +209,10 @@ def write_notebook(folder: Path, record: Record, release: NotebookNode) -> None:
 
 
 def notebook(record: Record, release: NotebookNode) -> NotebookNode:
-    """The release with the student's code in its cells and the judge's words below them, and nothing else of the
-    student's: no outputs, no Markdown, no metadata."""
+    """The release with the student's code in its cells and the judge's words below them.
+
+    Nothing else comes from the student: no outputs, no Markdown, no metadata.
+    """
     answers = inert.answers(record.cells, [mark.exercise for mark in record.marks])
     made, marks = deepcopy(release), {f"check_{mark.exercise}": mark for mark in record.marks}
     made.metadata = NotebookNode({**NO_KERNEL, "language_info": {"name": "python"}})
@@ -183,7 +222,7 @@ def notebook(record: Record, release: NotebookNode) -> NotebookNode:
             cell.source = answers[name] or "# No cell of the submission defines it."
         elif mark := marks.get(name):
             said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}"
-            lines = textwrap.fill(said, 100) + "\n"  # formgrader cuts off what does not fit
+            lines = textwrap.fill(said, 100) + "\n"  # formgrader cuts off longer lines
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=lines)]
     made.cells += _further(record, release)
     return made
@@ -197,8 +236,8 @@ def _further(record: Record, release: NotebookNode) -> list[NotebookNode]:
     if record.problem:
         rest.insert(0, f"# Not marked. {inert.plain(record.problem)}")
     if len(rest) > MOST_SHOWN:
-        rest[MOST_SHOWN:] = [f"# and {len(rest) - MOST_SHOWN:,} cells more"]
-    title = [nbformat.v4.new_markdown_cell("## Of the submission, and not in the release", id=digest("further"))]
+        rest[MOST_SHOWN:] = [f"# and {len(rest) - MOST_SHOWN:,} more cells"]
+    title = [nbformat.v4.new_markdown_cell("## Other cells of the submission", id=digest("further"))]
     return title * bool(rest) + [
         nbformat.v4.new_code_cell(text, id=digest(f"further {number}")) for number, text in enumerate(rest)
     ]

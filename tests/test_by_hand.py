@@ -101,8 +101,8 @@ def test_a_file_that_is_no_gradebook_is_told_and_left_alone(tmp_path: Path, cont
     [
         ("alter table grade rename column manual_score to score_by_hand", "no such column: manual_score"),
         ("drop table comment", "no such table: comment"),
-        ("update grade set manual_score = 'two'", "it holds 'two' where a score should be"),
-        ("update grade set extra_credit = 9e999", "it holds inf where a score should be"),
+        ("update grade set manual_score = 'two'", "the score for kv_cache_elements of ann is 'two', not a number"),
+        ("update grade set extra_credit = 9e999", "the score for kv_cache_elements of ann is inf, not a number"),
     ],
 )
 def test_a_gradebook_of_another_nbgrader_is_told(tmp_path: Path, change: str, reason: str) -> None:

@@ -1,6 +1,5 @@
 """nbgrader's own code reads what we wrote: its export, its feedback, and the API behind its formgrader."""
 
-import csv
 import re
 import sqlite3
 from dataclasses import replace
@@ -9,14 +8,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbgrader.api import Gradebook
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.plugins import CsvExportPlugin
 from traitlets.config.loader import Config, PyFileConfigLoader
 
-from course_grader import gradebook
+from course_grader import by_hand, gradebook, release
 from course_grader.records import Record
+from tests.entered import book, enter, export
 from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record
 
 
@@ -24,17 +22,6 @@ from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """nbgrader asks another program for the version of its tables, which takes seconds."""
     monkeypatch.setattr("nbgrader.api.get_alembic_version", lambda: "")
-
-
-def book(folder: Path) -> Gradebook:
-    return Gradebook(f"sqlite:///{folder / 'gradebook.db'}", gradebook.COURSE)
-
-
-def export(folder: Path) -> list[dict[str, str]]:
-    """What `nbgrader export` writes, read line by line: it quotes nothing."""
-    with book(folder) as gradebook_:
-        CsvExportPlugin(to=str(folder / "export.csv")).export(gradebook_)
-    return list(csv.DictReader((folder / "export.csv").read_text(encoding="utf-8").splitlines()))
 
 
 def write(folder: Path, *records: Record) -> None:
@@ -94,23 +81,84 @@ def test_marking_again_changes_what_is_there(tmp_path: Path) -> None:
     assert [database.execute(count).fetchone()[0] for count in counts] == [2, 12, 12]
 
 
+def look(folder: Path, exercise: str, student: str = "ann") -> tuple[float, float, bool]:
+    """The judge's points, those that count, and whether formgrader asks for a look."""
+    with book(folder) as opened:
+        grade: Any = opened.find_grade(f"check_{exercise}", ASSIGNMENT, ASSIGNMENT, student)
+        return grade.auto_score, grade.score, grade.needs_manual_grade
+
+
 def test_what_a_person_graded_stays_and_is_looked_at_again_where_the_mark_changed(tmp_path: Path) -> None:
     write(tmp_path, record("ann", earned=2))
-
-    def cell(name: str, manual: float | None = None) -> tuple[Any, ...]:
-        with book(tmp_path) as opened:
-            grade: Any = opened.find_grade(f"check_{name}", ASSIGNMENT, ASSIGNMENT, "ann")
-            if manual is not None:
-                grade.manual_score = manual
-                opened.db.commit()
-            return grade.auto_score, grade.score, grade.needs_manual_grade
-
-    cell("rotate", manual=1.5)
-    cell("compress", manual=0.5)
+    enter(tmp_path, "ann", "rotate", score=1.5)
+    enter(tmp_path, "ann", "compress", score=0.5)
     write(tmp_path, record("ann", earned=2))
-    assert cell("rotate") == (3, 1.5, False), "the same mark: no need to look again"
+    assert look(tmp_path, "rotate") == (3, 1.5, False), "the same mark: no need to look again"
     write(tmp_path, record("ann", earned=3))
-    assert cell("compress") == (3, 0.5, True) and cell("rotate") == (3, 1.5, False)
+    assert look(tmp_path, "compress") == (3, 0.5, True) and look(tmp_path, "rotate") == (3, 1.5, False)
+
+
+OTHER = [*CELLS[:-1], "def rotate(x, positions, theta):\n    return -x"]
+
+
+def test_other_code_with_the_same_points_asks_for_a_second_look(tmp_path: Path) -> None:
+    ann = record("ann", earned=1)
+    write(tmp_path, ann, record("bob"))
+    enter(tmp_path, "ann", "rotate", score=2.5, comment="nearly")
+    enter(tmp_path, "ann", "kv_cache_elements", credit=1)
+    enter(tmp_path, "bob", "rotate", score=1)
+    again = replace(ann, attempt=2, digest="1" * 64, cells=OTHER)
+    write(tmp_path, again, record("bob"))
+    assert look(tmp_path, "rotate") == (0, 2.5, True), "it stays, and is looked at again"
+    assert look(tmp_path, "kv_cache_elements") == (2, 3, True), "so is extra credit"
+    assert look(tmp_path, "compress") == (0, 0, False), "nobody graded that"
+    assert look(tmp_path, "rotate", "bob") == (0, 1, False)
+    (found,) = by_hand.read(tmp_path / "gradebook.db", [again]).values()
+    assert found["rotate"] == by_hand.Entered(2.5, comment="nearly", look_again=True)
+    write(tmp_path, again, record("bob"))
+    assert look(tmp_path, "rotate")[2], "nobody has looked yet"
+    enter(tmp_path, "ann", "rotate", score=2.5)
+    write(tmp_path, again, record("bob"))
+    assert look(tmp_path, "rotate") == (0, 2.5, False), "somebody has"
+    write(tmp_path, replace(again, cells=[], problem="The file is empty."), record("bob"))
+    assert look(tmp_path, "rotate")[2]
+
+
+def test_the_same_code_asks_for_nothing(tmp_path: Path) -> None:
+    """A regrade, a new version of the file with other outputs, and a first grade for a later attempt."""
+    ann = record("ann", earned=1)
+    write(tmp_path, ann, replace(record("bob"), attempt=3))
+    enter(tmp_path, "ann", "rotate", score=2.5)
+    enter(tmp_path, "bob", "rotate", score=2.5)
+    write(tmp_path, replace(ann, attempt=2, digest="1" * 64, seconds=9.0), replace(record("bob"), attempt=3, digest=""))
+    assert not look(tmp_path, "rotate")[2] and not look(tmp_path, "rotate", "bob")[2]
+
+
+def test_a_lock_does_not_make_the_second_look_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = gradebook._address
+    monkeypatch.setattr(gradebook, "_address", lambda path: address(path).update_query_dict({"timeout": "0.1"}))
+    write(tmp_path, record("ann"))
+    enter(tmp_path, "ann", "rotate", score=2.5)
+    lock = sqlite3.connect(tmp_path / "gradebook.db", isolation_level=None)
+    lock.execute("begin exclusive")
+    with pytest.raises(gradebook.GradebookError):
+        write(tmp_path, replace(record("ann"), cells=OTHER))
+    lock.execute("rollback")
+    write(tmp_path, replace(record("ann"), cells=OTHER))
+    assert look(tmp_path, "rotate")[2]
+
+
+def test_a_gradebook_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    """It does not say which code a score was entered for: a first attempt is the only one there was."""
+    first, second = record("ann"), replace(record("bob"), attempt=2)
+    write(tmp_path, first, second)
+    enter(tmp_path, "ann", "rotate", score=2.5)
+    enter(tmp_path, "bob", "rotate", score=2.5)
+    with sqlite3.connect(tmp_path / "gradebook.db") as database:
+        database.execute(f"drop table {gradebook.GRADED_CODE.name}")
+    write(tmp_path, first, second)
+    assert look(tmp_path, "rotate") == (0, 2.5, False) and look(tmp_path, "rotate", "bob") == (0, 2.5, True)
+    assert len(by_hand.read(tmp_path / "gradebook.db", [first, second])) == 2
 
 
 def test_formgrader_finds_submissions_and_their_notebooks(tmp_path: Path) -> None:
@@ -145,15 +193,15 @@ def test_nbgraders_own_autograder_finds_nothing_to_run(tmp_path: Path) -> None:
 def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
     made = gradebook.notebook(record("ann", message=EVIL), RELEASE)
     nbformat.validate(made)
-    release = {cell.id: cell for cell in RELEASE.cells}
+    released = {cell.id: cell for cell in RELEASE.cells}
     for cell in made.cells:
-        old = release.get(cell.id)
+        old = released.get(cell.id)
         if cell.cell_type == "markdown":
-            assert cell.source == (old.source if old else "## Of the submission, and not in the release")
+            assert cell.source == (old.source if old else "## Other cells of the submission")
         assert cell.metadata == (old.metadata if old else {})
         for output in cell.get("outputs", []):
             assert output.output_type == "stream" and "\x1b" not in output.text
-    further = [cell.source for cell in made.cells if cell.id not in release and cell.cell_type == "code"]
+    further = [cell.source for cell in made.cells if cell.id not in released and cell.cell_type == "code"]
     assert further[0] == CELLS[1], "an earlier definition is shown too"
     assert further[1:] == ["helper = '</pre><script>alert(1)</script>'", "%%html\n<img src=x onerror=alert(2)>"]
     by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in made.cells}
@@ -205,7 +253,7 @@ def test_a_broken_gradebook_is_told_and_left_alone(tmp_path: Path, content: byte
 def test_a_record_of_another_release_is_told(tmp_path: Path) -> None:
     old = record("ann")
     old.marks[0] = replace(old.marks[0], exercise="turn")
-    with pytest.raises(gradebook.GradebookError, match="up to date: the release asks for no turn"):
+    with pytest.raises(gradebook.GradebookError, match="up to date: the release has no exercise turn"):
         gradebook.write_gradebook(tmp_path, RELEASE, [old])
 
 
@@ -223,3 +271,26 @@ def test_an_instructors_configuration_stays(tmp_path: Path) -> None:
     (tmp_path / "nbgrader_config.py").write_text("c = get_config()")
     write(tmp_path, record("ann"))
     assert (tmp_path / "nbgrader_config.py").read_text() == "c = get_config()"
+
+
+def test_formgraders_generate_leaves_the_courses_release_alone(tmp_path: Path) -> None:
+    path = release.ASSIGNMENTS / "release" / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    write(tmp_path, record("ann", earned=2))
+    enter(tmp_path, "ann", "rotate", score=2.5, comment="nearly")
+    result = api(tmp_path).generate_assignment(ASSIGNMENT)
+    assert result["success"], result
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert (tmp_path / "release" / ASSIGNMENT / f"{ASSIGNMENT}.ipynb").exists()
+    write(tmp_path, record("ann", earned=2))
+    assert look(tmp_path, "rotate") == (3, 2.5, False) and export(tmp_path)[0]["score"] == "4.5"
+
+
+def test_a_configuration_of_an_earlier_version_no_longer_names_the_courses_release(tmp_path: Path) -> None:
+    write(tmp_path, record("ann"))
+    path = tmp_path / "nbgrader_config.py"
+    now = path.read_text()
+    path.write_text(now.replace(gradebook.RELEASE, gradebook.COURSES_OWN) + "c.mine = 1\n")
+    assert str(release.ASSIGNMENTS / "release") in path.read_text()
+    write(tmp_path, record("ann"))
+    assert path.read_text() == now + "c.mine = 1\n"
