@@ -124,6 +124,11 @@ def expanded_attention(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
     "threads": counts("from concurrent.futures import ThreadPoolExecutor\n" + KV.replace("kv_cache_elements", "inner") + "def kv_cache_elements(config):\n    with ThreadPoolExecutor(4) as pool: return list(pool.map(inner, [config] * 4))[0]"),
     "an import in it": counts(inside("import scipy.optimize, numpy.linalg, math, itertools", KV)),
     "its own sandbox of names": counts(inside("global LAST; LAST = config", KV)),
+    # compiled: the sandbox leaves such functions as they are
+    "compiled": turns(LATENT.replace("def rotate", "@torch.compile\ndef rotate")),
+    "compiled with options": turns(LATENT.replace("def rotate", "@torch.compile(mode='reduce-overhead', fullgraph=True, dynamic=True)\ndef rotate")),
+    "compiled by a call": turns(LATENT + "torch._dynamo.config.cache_size_limit = 8; torch._dynamo.reset()\nrotate = torch.compile(rotate)\nnet = torch.nn.Linear(2, 2); net.compile(); net(torch.ones(2))"),
+    "compiled to TorchScript": turns(LATENT.replace("def rotate(x, positions, theta=10000.0)", "@torch.jit.script\ndef rotate(x, positions, theta: float = 10000.0)")),
     # the page
     "cells in another order": Work((FLOPS, "x = 1", KV), frozenset(HONEST)),
     "written twice": counts(KV, KV.replace("return layers", "return 1 + layers")),

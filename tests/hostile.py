@@ -107,6 +107,12 @@ ATTACKS: dict[str, Attack] = {
         "open('/tmp/big', 'wb').truncate(1 << 40)",
     ),
     "shared memory": in_a_cell("open('/dev/shm/x', 'wb').write(b'x' * (1 << 30))"),
+    "a session for every child": in_a_call(
+        "import os\nfor _ in range(12):\n    if os.fork() == 0:\n        os.setsid()\n        while True: pass\nwhile True: pass"
+    ),
+    "sockets that reach the host": in_a_call(
+        "import socket\nfor family in (40, 16, 17, 38, 44):\n    one = socket.socket(family, 1)\n    one.bind((0xffffffff, 45991)); one.listen()\nreturn 1"
+    ),
     "threads": ruinous(
         "import threading, time\nfor _ in range(5000): threading.Thread(target=time.sleep, args=(1e6,)).start()"
     ),

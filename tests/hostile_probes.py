@@ -28,7 +28,11 @@ def asked(port, name):
         outcomes.append(str(socket.getaddrinfo("example.org", 80)))
     except OSError:
         outcomes.append("no")
-    return outcomes + [len(socket.if_nameindex())]
+    try:
+        names = [name for _, name in socket.if_nameindex()]
+    except OSError:  # they come by AF_NETLINK
+        names = []
+    return outcomes + [names in ([], ["lo"])]
 """
 
 WRITE = """
@@ -157,4 +161,52 @@ def asked():
         if call() == 0 and "process" in name: os._exit(0)  # the child, where there is one
         refused[name] = ctypes.get_errno()
     return refused
+"""
+
+SOCKETS = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+SOCKET, PAIR = {"x86_64": (41, 53), "aarch64": (198, 199)}[os.uname().machine]
+def asked(families):
+    "By family: the error of a socket, of one whose number has more bits than the kernel looks at, and of a pair."
+    found = {}
+    for family in families:
+        errors = []
+        for number, value in ((SOCKET, family), (SOCKET, family | 1 << 32), (PAIR, family)):
+            ctypes.set_errno(0)
+            pair = (ctypes.c_int * 2)()
+            made = libc.syscall(number, ctypes.c_long(value), 2 if number == SOCKET else 1, 0, pair)
+            errors.append(ctypes.get_errno())
+            for one in (pair if number == PAIR else [made]):
+                if made >= 0: os.close(one)
+        found[str(family)] = errors
+    return found
+"""
+
+CALLED = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def asked(numbers):
+    "The errors of system calls without meaningful arguments."
+    errors = []
+    for number in numbers:
+        ctypes.set_errno(0)
+        libc.syscall(number, -1, -1, -1, -1, -1, -1)
+        errors.append(ctypes.get_errno())
+    return errors
+"""
+
+SAME_SHARE = """
+import ctypes, os, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def state():
+    return [os.getsid(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), sorted(os.sched_getaffinity(0)), libc.prctl(3, 0, 0, 0, 0)]
+def asked():
+    before, (read, write) = state(), os.pipe()
+    if os.fork() == 0:
+        os.setsid(); os.nice(19); os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        libc.prctl(4, 0, 0, 0, 0)
+        os.write(write, repr(state() == before).encode()); os._exit(0)
+    own = subprocess.run([sys.executable, "-c", "import os; print(os.getsid(0))"], start_new_session=True, capture_output=True)
+    return os.read(read, 100).decode(), int(own.stdout) == before[0]
 """

@@ -121,7 +121,7 @@ def test_there_is_no_network(sandbox: Sandbox) -> None:
         abstract.bind("\0the judge's own" + str(os.getpid()))
         abstract.listen()
         arguments = server.getsockname()[1], "the judge's own" + str(os.getpid())
-        assert asked(sandbox, CONNECT, *arguments) == ["no", "no", "no", "no", 1]
+        assert asked(sandbox, CONNECT, *arguments) == ["no", "no", "no", "no", True]
         names: dict[str, Any] = {}
         exec(CONNECT, names)
         assert names["asked"](*arguments)[:2] == ["connected", "connected"], "from here both are reached"
