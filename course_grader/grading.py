@@ -78,11 +78,13 @@ def mark(
     """
     box = _sandbox(limits, kind, threading.get_native_id())
     began, problem, digest = time.monotonic(), page.problem, page.digest
+    stopped: list[str] = []
     marks = [Mark(each.name, 0, each.points, "Not marked.") for each in BANK[assignment].values()]
     seeds = partial(judge.seed, secret, student, attempt=attempt)
     try:
         if not problem:
-            marks = judge.judge(box, page.cells, assignment, lambda name: seeds(exercise=name))
+            judged = judge.judge(box, page.cells, assignment, lambda name: seeds(exercise=name))
+            marks, stopped = judged.marks, judged.stopped
             if not any(each.points or inert.place(page.cells, each.exercise) is not None for each in marks):
                 problem = "It defines none of the functions that are asked for. Is it another assignment?"
     except UnavailableError:
@@ -91,7 +93,7 @@ def mark(
         problem, digest = f"It could not be marked: {type(error).__name__} {error}", ""
         box.close()
     seconds = round(time.monotonic() - began, 2)
-    return Record(student, assignment, attempt, digest, box.kind, seconds, marks, problem, page.cells)
+    return Record(student, assignment, attempt, digest, box.kind, seconds, marks, problem, page.cells, stopped)
 
 
 @cache

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,6 +17,13 @@ from course_lib.exercises import BANK, Exercise, Outcome
 from course_lib.exercises.engine import FaultError
 
 MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
+MOST_TOLD, MOST_OF_ERROR = 20, 200  # cells whose errors are told, and characters of each error
+
+
+@dataclass(frozen=True)
+class Judged:
+    marks: list[Mark]
+    stopped: list[str]  # "cell 3 stopped: ModuleNotFoundError: ...", for each cell that did not run to its end
 
 
 def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
@@ -24,7 +32,7 @@ def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
     return int.from_bytes(hmac.digest(secret, name, hashlib.sha256)[:6])
 
 
-def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> list[Mark]:
+def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> Judged:
     """A mark for every exercise of an assignment. Nothing that the cells do stops this.
 
     Raises:
@@ -39,7 +47,7 @@ def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callab
         pupil.close()
     if pupil.broken:
         raise pupil.broken
-    return [marks[name] for name in exercises]
+    return Judged([marks[name] for name in exercises], pupil.stopped())
 
 
 def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
@@ -55,7 +63,7 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
         if exercise.structure:
             pupil.drop()  # its work was measured, and it is held
     message = outcome.message if outcome.points else function.trouble or outcome.message
-    return Mark(exercise.name, outcome.points, outcome.of, message, stopped=function.stopped)
+    return Mark(exercise.name, outcome.points, outcome.of, message, stopped=function.stopped, found=function.found)
 
 
 class Pupil:
@@ -64,6 +72,9 @@ class Pupil:
     def __init__(self, sandbox: Sandbox, cells: Sequence[str]) -> None:
         self.sandbox, self.cells = sandbox, list(enumerate(cells))
         self.skipped: dict[int, str] = {}  # by the number of a cell: what it did
+        self.errors: dict[int, str] = {}  # by the number of a cell: the error that it stopped with
+        self.hollow: set[int] = set()  # cells that stopped as they worked with course_lib, which is empty here
+        self.asked = False  # inputs have gone inside; what the worker says of cells from then on is not shown
         self._ends = time.monotonic() + sandbox.limits.seconds
         self._session: Session | None = None
         self._given_up: LostError | None = None
@@ -118,6 +129,22 @@ class Pupil:
         while "ready" not in (message := session.receive(self.sandbox.limits.cell_seconds)):
             if isinstance(number := message.get("began"), int):
                 yield number
+            if isinstance(number := message.get("stopped"), int) and not self.asked:
+                self.errors.setdefault(number, _claim(message.get("error")))
+                if message.get("hollow") is True:
+                    self.hollow.add(number)
+
+    def stopped(self) -> list[str]:
+        """A sentence for each cell that did not run to its end; cells are counted from 1.
+
+        Cells that stopped for lack of course_lib are expected to: the functions they would have defined say so.
+        """
+        said = {number: f"stopped: {error}" for number, error in self.errors.items() if number not in self.hollow}
+        said |= {number: f"{what} and was left out" for number, what in self.skipped.items()}
+        known = [number for number in sorted(said) if 0 <= number < len(self.cells)]
+        sentences = [f"cell {number + 1} {said[number]}" for number in known[:MOST_TOLD]]
+        more = len(known) - MOST_TOLD
+        return [*sentences, f"{more} more cells stopped"] if more > 0 else sentences
 
 
 class Remote:
@@ -126,7 +153,7 @@ class Remote:
     def __init__(self, pupil: Pupil, name: str) -> None:
         self.__name__ = name
         self.trouble = ""  # what the student is told, if the engine cannot know it
-        self.stopped = False
+        self.stopped = self.found = False
         self.session: Session | None = None
         self._pupil = pupil
 
@@ -135,7 +162,7 @@ class Remote:
             if self.session is None:
                 session = self._pupil.session()
                 session.begin(self.__name__)
-                self.session = session
+                self.session, self._pupil.asked = session, True
             reply = self.session.ask({"arguments": list(arguments)})
         except LostError as lost:
             self.session, self.stopped = None, True
@@ -147,6 +174,7 @@ class Remote:
                 self.stopped = True
                 self._fail(f"Its cell {what} and was left out: keep in it only what the function needs.")
             self._fail(f"The notebook defines no function {self.__name__}, or its cell stops before it does.")
+        self.found = True
         if reply.get("changed"):
             self._fail("It changed an input: work on a copy, the caller still needs it.")
         if "answer" not in reply:
@@ -183,6 +211,12 @@ def _error(reply: dict[str, Any]) -> BaseException:
             except TypeError:  # some want arguments
                 break
     return RuntimeError()
+
+
+def _claim(text: object) -> str:
+    """What the worker says about an error, on one line and with nothing hidden in it."""
+    line = " ".join(str(text).split())
+    return inert.plain(line if len(line) <= MOST_OF_ERROR else f"{line[:MOST_OF_ERROR]} ...")
 
 
 def _readable(value: Any) -> Any:

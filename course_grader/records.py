@@ -18,6 +18,7 @@ class Mark:
     of: float
     message: str
     stopped: bool = False  # it did not end by itself
+    found: bool = False  # once the cells have run there is a function of that name; so the worker says
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def at_once(number: int, task: Callable[[], Any]) -> list[Any]:
 
 def test_threads_share_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes: list[object] = []
-    monkeypatch.setattr(judge, "judge", lambda box, *_: boxes.append(box) or [])
+    monkeypatch.setattr(judge, "judge", lambda box, *_: boxes.append(box) or judge.Judged([], []))
     options: Any = {"assignment": "hw1_mla", "secret": b"", "limits": None, "kind": "bare"}
     at_once(3, lambda: [grading.mark("ann", 1, Page("0"), **options) for _ in range(2)])
     assert len(boxes) == 6 and len(set(map(id, boxes))) == 3

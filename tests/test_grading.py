@@ -11,6 +11,7 @@ import pytest
 
 from course_grader import grading
 from course_grader.grading import grade
+from course_grader.judge import Judged
 from course_grader.notebook import read
 from course_grader.records import Mark, Record, Store, write
 from course_grader.sandbox import Limits, UnavailableError
@@ -82,7 +83,7 @@ def test_another_notebook_is_another_attempt_with_other_inputs(tmp_path: Path) -
 
 def pretend(monkeypatch: pytest.MonkeyPatch, judged: Any) -> None:
     """Marking without a sandbox: `judged` gets the cells, and gives marks or raises."""
-    monkeypatch.setattr(grading.judge, "judge", lambda box, cells, *_: judged(cells))
+    monkeypatch.setattr(grading.judge, "judge", lambda box, cells, *_: Judged(judged(cells), []))
 
 
 def test_a_notebook_that_is_gone_keeps_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

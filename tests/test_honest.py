@@ -30,11 +30,14 @@ def test_it_earns_everything(work: Work, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", BANK)
 def test_the_solved_page_earns_everything(name: str, sandbox: Sandbox) -> None:
-    marks = judge(sandbox, code_cells(release.sources()[name].read_bytes()), name, lambda _: SEED)
-    assert [(m.exercise, m.points, m.message) for m in marks if m.points != m.of] == []
+    judged = judge(sandbox, code_cells(release.sources()[name].read_bytes()), name, lambda _: SEED)
+    assert [(m.exercise, m.points, m.message) for m in judged.marks if m.points != m.of] == []
+    assert judged.stopped == []
 
 
 @pytest.mark.parametrize("name", BANK)
 def test_the_unsolved_page_earns_nothing(name: str, sandbox: Sandbox) -> None:
-    marks = judge(sandbox, code_cells(release.target(release.sources()[name]).read_bytes()), name, lambda _: SEED)
-    assert {(m.points, m.message) for m in marks} == {(0, "Not written yet.")}
+    cells = code_cells(release.target(release.sources()[name]).read_bytes())
+    judged = judge(sandbox, cells, name, lambda _: SEED)
+    assert {(m.points, m.message) for m in judged.marks} == {(0, "Not written yet.")}
+    assert judged.stopped == []

@@ -47,7 +47,7 @@ def test_each_kind_runs_honest_work_and_starts_again_after_a_death(kind: str) ->
     deadly = "import os\ndef rotate(x, positions, theta=10000.0): os._exit(1)"
     cells = ["open('notes.txt', 'w').write('a file of my own')", deadly, *HONEST.values()]
     with Sandbox(LIMITS, kind=kind, warm=False) as box:
-        marks = judge(box, cells, "hw1_mla", lambda name: seeds(exercise=name))
+        marks = judge(box, cells, "hw1_mla", lambda name: seeds(exercise=name)).marks
     points = {mark.exercise: mark.points for mark in marks if mark.points}
     assert points == {"kv_cache_elements": 2, "attention_flops": 3}
     assert [mark.exercise for mark in marks if mark.stopped] == ["rotate"]

@@ -2,9 +2,9 @@
 
 import dis
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Nothing:
 
     def __iter__(self) -> Iterator[Any]:
         """Empty in a loop; where it is unpacked, as many as there are names."""
-        return iter([self] * _names(sys._getframe(1)))
+        return iter([self] * _names(sys._getframe(2)))  # below this frame is that of `_noted`
 
     def __len__(self) -> int:
         return 0
@@ -97,6 +97,25 @@ for _name in (*OPERATORS, *(f"r{name}" for name in OPERATORS), *OTHERS):
     setattr(Nothing, f"__{_name}__", _nothing)
 
 
+class Uses:
+    """Whether anything has been done with the stand-ins since somebody set this to False."""
+
+    seen = False
+
+
+def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        Uses.seen = True
+        return method(*args, **kwargs)
+
+    return noted
+
+
+for _name, _method in list(vars(Nothing).items()):
+    if isinstance(_method, FunctionType) and _name not in ("__init__", "__hash__"):
+        setattr(Nothing, _name, _noted(_method))
+
+
 def _names(frame: FrameType) -> int:
     """How many names the instruction at hand unpacks to, a star's left out; 0 where it is another instruction."""
     operation, count = frame.f_code.co_code[frame.f_lasti : frame.f_lasti + 2]
@@ -111,6 +130,8 @@ class Points(Nothing, float):
 
 
 class Check(Nothing):
+    """Calls of it do not count as a use: every page makes them."""
+
     def __call__(self, *args: Any, **kwargs: Any) -> Points:
         return Points()
 
@@ -119,7 +140,7 @@ class Module(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Check() if name == "check" else Nothing()
+        return Check() if name in ("check", "when_written") else Nothing()
 
 
 class Anything:

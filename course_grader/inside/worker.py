@@ -163,10 +163,27 @@ def run_cells(channel: socket.socket, cells: list[tuple[int, str]]) -> dict[str,
     notebook = Notebook()
     for number, source in cells:
         wire.send(channel, {"began": number})
-        with suppress(BaseException):
+        stand_in.Uses.seen = False
+        try:
             notebook.run(source)
+        except (SystemExit, KeyboardInterrupt):  # exit(), and whatever else ends a cell on purpose
+            pass
+        except BaseException as error:
+            hollow = stand_in.Uses.seen and not isinstance(error, ImportError | NameError | SyntaxError)
+            wire.send(channel, {"stopped": number, "error": _described(error), "hollow": hollow})
     wire.send(channel, {"ready": True})
     return notebook.names
+
+
+def _described(error: BaseException) -> str:
+    """Its kind and its text; a syntax error in a cell with the line it is in."""
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError) and str(error.filename).startswith("<cell "):
+        return f"{kind} in line {error.lineno}: {error.msg}"
+    try:
+        return f"{kind}: {error}".removesuffix(": ")
+    except Exception:  # whatever a notebook's own error does when it is asked for its text
+        return kind
 
 
 def _answer_calls(channel: socket.socket, function: Any) -> None:
