@@ -29,7 +29,7 @@ class Judged:
 def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
     """Fresh inputs for everybody and every attempt, the same when it is repeated, and known to nobody else."""
     name = f"{student}\0{exercise}\0{attempt}".encode("utf-8", "surrogateescape")
-    return int.from_bytes(hmac.digest(secret, name, hashlib.sha256)[:6])
+    return int.from_bytes(hmac.digest(secret, name, hashlib.sha256)[:16])
 
 
 def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> Judged:

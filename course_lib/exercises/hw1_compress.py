@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw1_rotate import FROM_ZERO, HALF_SPLIT, TURNS, interleave, rotate, to_halves
 
@@ -27,7 +28,7 @@ def normed(x: Tensor, eps: float) -> Tensor:
 
 def compress_cases(seed: int) -> list[Case]:
     """The last one is so large that its squares overflow float16, though its values do not."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     cases = []
     for b, t, d, c, r, theta, dtype, size in (
         (2, 5, 13, 10, 6, 500.0, torch.float64, 1.0),
@@ -35,8 +36,8 @@ def compress_cases(seed: int) -> list[Case]:
         (2, 3, 7, 14, 4, 300.0, torch.float16, 14.0),
     ):
         shapes = ((b, t, d), (c + r, d), (c,))
-        x, w, gain = (torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype) for shape in shapes)
-        start = int(torch.randint(3, 40, (), generator=generator))
+        x, w, gain = (draw.normal(*shape).to(dtype) for shape in shapes)
+        start = draw.integer(3, 40)
         positions = torch.arange(start, start + t)
         case = {"x": size * x, "w_down": size * w, "gain": gain, "positions": positions, "rope_dim": r, "theta": theta}
         cases.append(case | {"eps": 2.0})

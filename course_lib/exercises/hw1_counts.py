@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Config = dict[str, Any]  # keys as in config.json
@@ -18,10 +17,7 @@ def kv_cache_elements(config: Config) -> int:
 
 
 def cache_cases(seed: int) -> list[Case]:
-    def pick(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=generator))
-
-    generator = torch.Generator().manual_seed(seed)
+    pick = Draw(seed).integer
     cases = []
     for latent in (None, None, True, "absent", True):
         kv_heads = pick(2, 6)
@@ -146,7 +142,7 @@ def attention_flops(config: Config, query_tokens: int, key_tokens: int, absorb: 
 
 
 def flops_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     keys = (
         "num_hidden_layers",
         "num_attention_heads",
@@ -157,7 +153,7 @@ def flops_cases(seed: int) -> list[Case]:
     )
     cases = []
     for tokens, absorb in (((1, 4096), True), ((1, 4096), False), ((70, 95), True), ((70, 95), False)):
-        sizes = torch.randperm(30, generator=generator)[: len(keys)] + 5  # all different
+        sizes = draw.order(30)[: len(keys)] + 5  # all different
         config = dict(zip(keys, sizes.tolist(), strict=True)) | {"num_hidden_layers": 3}
         cases.append({"config": config, "query_tokens": tokens[0], "key_tokens": tokens[1], "absorb": absorb})
     return cases

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
@@ -20,16 +21,12 @@ def turn(x: Tensor, angle: Tensor) -> Tensor:
 
 
 def rotate_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def x(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    start = int(torch.randint(3, 40, (), generator=generator))
+    draw = Draw(seed)
+    start = draw.integer(3, 40)
     return [
-        {"x": x(2, 3, 5, 8), "positions": torch.arange(start, start + 5), "theta": 500.0},
-        {"x": x(7, 6), "positions": torch.tensor([2, 9, 4, 30, 11, 0, 5]) + start, "theta": 10000.0},
-        {"x": x(2, 4, 10).bfloat16(), "positions": torch.arange(4) + 4001 + start, "theta": 300.0},
+        {"x": draw.normal(2, 3, 5, 8), "positions": torch.arange(start, start + 5), "theta": 500.0},
+        {"x": draw.normal(7, 6), "positions": torch.tensor([2, 9, 4, 30, 11, 0, 5]) + start, "theta": 10000.0},
+        {"x": draw.normal(2, 4, 10).bfloat16(), "positions": torch.arange(4) + 4001 + start, "theta": 300.0},
     ]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
@@ -17,7 +18,7 @@ def affinities(x: Tensor, centroids: Tensor, score: str) -> Tensor:
 
 
 def affinity_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     cases = []
     for score, dtype, m, d, e in (
         ("sigmoid", torch.float64, 5, 12, 7),
@@ -25,7 +26,7 @@ def affinity_cases(seed: int) -> list[Case]:
         ("softmax", torch.bfloat16, 4, 24, 10),
         ("sigmoid", torch.bfloat16, 7, 32, 5),
     ):
-        x, centroids = (torch.randn(rows, d, dtype=torch.float64, generator=generator) for rows in (m, e))
+        x, centroids = (draw.normal(rows, d) for rows in (m, e))
         cases.append({"x": x.to(dtype), "centroids": (0.4 * centroids).to(dtype), "score": score})
     return cases
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
@@ -14,11 +15,11 @@ def expert_load(indices: Tensor, n_experts: int) -> Tensor:
 
 def load_cases(seed: int) -> list[Case]:
     """The last expert without a token; one in the middle too."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     cases = []
     for m, e, k, idle in ((12, 7, 3, [6]), (10, 9, 2, [4, 8]), (40, 5, 1, [])):
         open_experts = torch.tensor([expert for expert in range(e) if expert not in idle])
-        chosen = torch.rand(m, len(open_experts), generator=generator).topk(k).indices
+        chosen = draw.uniform(0, 1, m, len(open_experts)).topk(k).indices
         chosen[-len(open_experts) :, 0] = torch.arange(len(open_experts))[-m:]  # each open one at least once
         cases.append({"indices": open_experts[chosen], "n_experts": e})
     return cases
@@ -73,17 +74,17 @@ def max_violation(load: Tensor) -> float:
     return ((load.max() - mean) / mean).item()
 
 
-def skewed_load(generator: torch.Generator, e: int, least: int) -> Tensor:
+def skewed_load(draw: Draw, e: int, least: int) -> Tensor:
     """Most below the mean, which is 12, one exactly there, one barely above, one far; the least busy has `least`."""
-    below = torch.randint(1, 9, (e - 4,), generator=generator)
+    below = draw.integers(1, 9, e - 4)
     far = int(below.sum()) + 12 - least - 1
-    return (12 + torch.cat([-below, torch.tensor([least - 12, 0, 1, far])]))[torch.randperm(e, generator=generator)]
+    return (12 + torch.cat([-below, torch.tensor([least - 12, 0, 1, far])]))[draw.order(e)]
 
 
 def violation_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
-    one_idle = torch.cat([torch.randint(10, 14, (7,), generator=generator), torch.tensor([2, 14])])
-    loads = [skewed_load(generator, e, least) for e, least in ((7, 0), (10, 3))]
+    draw = Draw(seed)
+    one_idle = torch.cat([draw.integers(10, 14, 7), torch.tensor([2, 14])])
+    loads = [skewed_load(draw, e, least) for e, least in ((7, 0), (10, 3))]
     loads[1][loads[1].argmax()] += 5  # a mean of 12.5
     return [{"load": load} for load in (*loads, one_idle)]
 
@@ -169,12 +170,12 @@ def update_bias(bias: Tensor, load: Tensor, speed: float) -> Tensor:
 
 def bias_cases(seed: int) -> list[Case]:
     """The last mean is no whole number: experts with 12 tokens lie below it, those with 13 above."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     cases = []
     for e, least, speed, more in ((9, 0, 0.05, 0), (12, 2, 0.02, 0), (11, 1, 0.03, 5)):
-        load = skewed_load(generator, e, least)
+        load = skewed_load(draw, e, least)
         load[load.argmax()] += more
-        cases.append({"bias": torch.randn(e, dtype=torch.float64, generator=generator), "load": load, "speed": speed})
+        cases.append({"bias": draw.normal(e), "load": load, "speed": speed})
     return cases
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, einsum
 from torch.nn import functional as F
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section, Structure
 
 
@@ -21,31 +22,27 @@ def moe_output(x: Tensor, indices: Tensor, weights: Tensor, w_gate: Tensor, w_up
 def expert_cases(seed: int) -> list[Case]:
     """The last expert has no token in the first case; in the second each token has a single expert."""
     return [
-        random_case(seed, m=9, e=7, k=3, d=5, f=4, used=6),
-        random_case(seed + 1, m=4, e=5, k=1, d=6, f=8, used=5),
-        random_case(seed + 2, m=11, e=4, k=2, d=3, f=6, used=4),
+        random_case(seed, 0, m=9, e=7, k=3, d=5, f=4, used=6),
+        random_case(seed, 1, m=4, e=5, k=1, d=6, f=8, used=5),
+        random_case(seed, 2, m=11, e=4, k=2, d=3, f=6, used=4),
     ]
 
 
-def random_case(seed: int, m: int, e: int, k: int, d: int, f: int, used: int) -> Case:
+def random_case(seed: int, part: int, m: int, e: int, k: int, d: int, f: int, used: int) -> Case:
     """Experts 0 .. used - 1 have tokens; weights do not add up to 1."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def x(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
+    draw = Draw(seed, part)
+    x = draw.normal
     return {
-        "x": x(m, d), "indices": torch.rand(m, used, generator=generator).topk(k).indices,
-        "weights": 0.1 + torch.rand(m, k, dtype=torch.float64, generator=generator),
+        "x": x(m, d), "indices": draw.uniform(0, 1, m, used).topk(k).indices,
+        "weights": draw.uniform(0.1, 1.1, m, k),
         "w_gate": x(e, f, d), "w_up": x(e, f, d), "w_down": x(e, d, f),
     }  # fmt: skip
 
 
 def step_case(seed: int) -> Case:
     """Three tokens of a decode step, each with experts that no other token has, of many."""
-    case = random_case(seed, m=3, e=48, k=2, d=10, f=7, used=48)
-    order = torch.randperm(48, generator=torch.Generator().manual_seed(seed))
-    return {**case, "indices": order[:6].view(3, 2)}
+    case = random_case(seed, 3, m=3, e=48, k=2, d=10, f=7, used=48)
+    return {**case, "indices": Draw(seed, 4).order(48)[:6].view(3, 2)}
 
 
 def heavy_case(seed: int) -> Case:
@@ -54,7 +51,7 @@ def heavy_case(seed: int) -> Case:
     So many that running them all takes 15 to 30 times the CPU time, and so few tokens for each that every right way is
     within 3 times of the reference: a loop over pairs, over all experts, or a copy of the weights for each token.
     """
-    case = random_case(seed, m=1024, e=256, k=1, d=80, f=80, used=128)
+    case = random_case(seed, 5, m=1024, e=256, k=1, d=80, f=80, used=128)
     idle = torch.ones(256, dtype=torch.bool).index_fill(0, case["indices"].unique(), False)
     for name in ("w_gate", "w_up", "w_down"):
         case[name][idle] = torch.nan

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
@@ -19,11 +20,7 @@ def sequence_balance_loss(scores: Tensor, indices: Tensor, alpha: float) -> floa
 
 def loss_cases(seed: int) -> list[Case]:
     """Scores of a sigmoid; experts chosen with a bias, so not those of the best scores, and not alike per sequence."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def x(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
+    x = Draw(seed).normal
     cases = []
     for b, t, e, k, alpha in ((2, 9, 7, 3, 0.3), (3, 5, 8, 2, 0.07)):
         logits, liking = x(b, t, e) + x(b, 1, e), x(b, 1, e)

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case
 
 Config = dict[str, Any]  # keys as in config.json
@@ -57,11 +56,7 @@ def attention(config: Config) -> dict[str, int]:
 
 
 def parameter_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def pick(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=generator))
-
+    pick = Draw(seed).integer
     cases = []
     for latent, compressed, method, tied, dense, shared in (
         (True, True, "noaux_tc", False, 2, 1),

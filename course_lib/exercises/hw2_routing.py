@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case
 
 Routes = tuple[Tensor, Tensor]
@@ -52,10 +53,10 @@ def by_expert(answer: Any) -> Any:
 
 def route_cases(seed: int) -> list[Case]:
     """Biased scores mostly or all below 0, so that fewer than top_k open ones are positive; and the edges of top_k."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     cases = [
         {
-            **scores_without_ties(generator, m, e, n_group, low, high, dtype),
+            **scores_without_ties(draw, m, e, n_group, low, high, dtype),
             "top_k": top_k, "n_group": n_group, "topk_group": topk_group, "scale": scale,
         }
         for m, e, top_k, n_group, topk_group, scale, low, high, dtype in (
@@ -66,30 +67,24 @@ def route_cases(seed: int) -> list[Case]:
             (8, 15, 6, 5, 2, 1.3, -1.6, -1.1, torch.float64),  # all that are open
         )
     ]  # fmt: skip
-    return [*cases, {**scores_without_ties(generator, 3, 1, 1, -0.3, 0.3, torch.float64), "top_k": 1}]
+    return [*cases, {**scores_without_ties(draw, 3, 1, 1, -0.3, 0.3, torch.float64), "top_k": 1}]
 
 
 def refused_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
-    given = scores_without_ties(generator, 5, 6, 1, -0.3, 0.3, torch.float64)
+    given = scores_without_ties(Draw(seed, 1), 5, 6, 1, -0.3, 0.3, torch.float64)
     return [{**given, "top_k": 2, "n_group": 6, "topk_group": 3, "scale": 1.0}]
 
 
-def scores_without_ties(
-    generator: torch.Generator, m: int, e: int, n_group: int, low: float, high: float, dtype: torch.dtype
-) -> Case:
+def scores_without_ties(draw: Draw, m: int, e: int, n_group: int, low: float, high: float, dtype: torch.dtype) -> Case:
     """Scores as of a sigmoid, biases from low to high. Rows with two near scores or two near groups are drawn again."""
-
-    def random(*shape: int) -> Tensor:
-        return torch.rand(*shape, dtype=torch.float64, generator=generator)
 
     def apart(values: Tensor) -> Tensor:
         """Rows without near ties."""
         return values.sort().values.diff().ge(3e-4).all(-1)
 
-    bias, kept = low + (high - low) * random(e), torch.empty(0, e, dtype=torch.float64)
+    bias, kept = draw.uniform(low, high, e), torch.empty(0, e, dtype=torch.float64)
     while len(kept) < m:
-        rows = 0.02 + 0.96 * random(2 * m, e)
+        rows = draw.uniform(0.02, 0.98, 2 * m, e)
         clear = apart(rows) & apart(rows + bias)
         if n_group > 1:
             clear &= apart(two_best((rows + bias).unflatten(-1, (n_group, -1))))

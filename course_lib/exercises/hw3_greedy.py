@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
@@ -21,23 +22,23 @@ def greedy_cases(seed: int) -> list[Case]:
     A, R: the target is sure (0.97); it agrees, or refuses its last choice.
     a: it agrees, though no token has more than 0.2. r: it refuses its second choice (0.4, with 0.56 for its own).
     """
-    generator = torch.Generator().manual_seed(seed)
-    return [greedy_case(generator, letters) for letters in ("ArAaA", "RaA", "aAaA", "", "aAr", "R")]
+    draw = Draw(seed)
+    return [greedy_case(draw, letters) for letters in ("ArAaA", "RaA", "aAaA", "", "aAr", "R")]
 
 
-def greedy_case(generator: torch.Generator, letters: str) -> Case:
+def greedy_case(draw: Draw, letters: str) -> Case:
     """The target's own tokens are all different, and a refused one is none of them."""
     z, k = 11, len(letters)
-    own, others = torch.randperm(z, generator=generator).split([k + 1, z - k - 1])
+    own, others = draw.order(z).split([k + 1, z - k - 1])
     draft = torch.tensor(
         [mine if letter in "Aa" else other for mine, other, letter in zip(own, others, letters, strict=False)]
     )
-    logits = 0.2 * torch.rand(k + 1, z, dtype=torch.float64, generator=generator)
+    logits = draw.uniform(0, 0.2, k + 1, z)
     for row, letter in enumerate(letters + "A"):  # after the draft comes one row more
         logits[row, own[row]] += {"A": 6.0, "R": 6.0, "a": 0.6, "r": 5.0}[letter]
         if letter in "Rr":
             logits[row, others[row]] += {"R": -1.0, "r": 4.6}[letter]
-    shifts = torch.randn(k + 1, 1, dtype=torch.float64, generator=generator)
+    shifts = draw.normal(k + 1, 1)
     return {"draft": draft.long(), "target_logits": logits + shifts}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw1_compress import normed
 
@@ -19,11 +20,7 @@ def mtp_input(
 
 def input_cases(seed: int) -> list[Case]:
     """A hidden state is much larger than an embedding, which is why each has a norm; eps is large enough to show."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def x(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
+    x = Draw(seed).normal
     return [
         {
             "hidden": 3 * x(b, s, d) + 0.8, "embedding": 0.4 * x(b, s, d) - 0.2,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 
@@ -22,12 +23,12 @@ def mtp_loss(logits: list[Tensor], tokens: Tensor, weight: float) -> float:
 
 
 def loss_cases(seed: int) -> list[Case]:
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     cases = []
     for b, inputs, depths, z, weight in ((2, 9, 3, 11, 0.3), (3, 8, 2, 13, 0.1)):
         shapes = [(b, inputs - depth, z) for depth in range(1, depths + 1)]
-        logits = [2 * torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in shapes]
-        tokens = torch.randint(z, (b, inputs + 1), generator=generator)
+        logits = [2 * draw.normal(*shape) for shape in shapes]
+        tokens = draw.integers(0, z, b, inputs + 1)
         cases.append({"logits": logits, "tokens": tokens, "weight": weight})
     return cases
 

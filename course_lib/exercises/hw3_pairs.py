@@ -1,9 +1,9 @@
 """hw3_mtp, which token a depth reads, and which it predicts (arXiv:2412.19437 section 2.2)."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Pairs = tuple[Tensor, Tensor]
@@ -15,9 +15,9 @@ def mtp_pairs(tokens: Tensor, depth: int) -> Pairs:
 
 def pairs_cases(seed: int) -> list[Case]:
     """No token stands twice, so that each place shows."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
     return [
-        {"tokens": (1 + torch.randperm(90, generator=generator)[: b * window]).view(b, window), "depth": depth}
+        {"tokens": (1 + draw.order(90)[: b * window]).view(b, window), "depth": depth}
         for b, window, depth in ((2, 9, 1), (3, 7, 2), (4, 11, 3))
     ]
 

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable
 
-import torch
-
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Speed = Callable[[float, int], float]
@@ -16,8 +15,7 @@ def tokens_per_step(acceptance: float, depth: int) -> float:
 
 def speed_cases(seed: int) -> list[Case]:
     """The last one accepts everything."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = (0.5 + 0.4 * torch.rand(2, dtype=torch.float64, generator=generator)).tolist()
+    drawn = Draw(seed).uniform(0.5, 0.9, 2).tolist()
     return [{"acceptance": a, "depth": depth} for a, depth in zip([*drawn, 1.0], (2, 5, 3), strict=True)]
 
 

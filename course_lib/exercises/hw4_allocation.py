@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from course_lib.exercises.comparing import Roughly
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 
 Split = tuple[float, float]  # N parameters, D tokens
@@ -30,11 +29,11 @@ def roughly(answer: Any) -> Any:
 
 def allocation_cases(seed: int) -> list[Case]:
     """The law of arXiv:2404.10102 at Chinchilla's budget, then drawn ones; each exponent and each of A and B leads."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
 
     def drawn(low: float, high: float) -> float:
         """Spread evenly in the logarithm."""
-        share = torch.rand((), dtype=torch.float64, generator=generator).item()
+        share = draw.number(0, 1)
         return round(math.exp(math.log(low) + share * math.log(high / low)), 4)
 
     cases: list[Case] = [{"flops": 5.88e23, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}]

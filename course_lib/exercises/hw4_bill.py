@@ -5,8 +5,7 @@ The first case of each is DeepSeek-V3's: hours and price from arXiv:2412.19437 t
 
 from collections.abc import Callable
 
-import torch
-
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case
 
 HOUR, DAY = 3600, 86400  # seconds
@@ -26,10 +25,10 @@ def energy_mwh(gpu_hours: float, watts: float, pue: float = 1.0) -> float:
 
 def drawer(seed: int) -> Callable[[float, float], float]:
     """Numbers between two, spread evenly in the logarithm, with four digits as people write them."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed)
 
     def drawn(low: float, high: float) -> float:
-        share = torch.rand((), dtype=torch.float64, generator=generator).item()
+        share = draw.number(0, 1)
         return float(f"{low * (high / low) ** share:.4g}")
 
     return drawn

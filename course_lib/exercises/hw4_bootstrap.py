@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Misconception
 from course_lib.exercises.hw4_power_law import Pair, line, power_laws
 from course_lib.power_law import quantile_t
@@ -23,11 +24,11 @@ def between(values: Tensor, *ends: float) -> Pair:
 
 def bootstrap_cases(seed: int) -> list[Case]:
     """The level is 0.95 where it is not given; numbers of draws at which no quantile falls on one of them."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed, 1)
     cases = []
     for case, draws, level in zip(power_laws(seed), (40, 73, 30), (None, 0.8, 0.9), strict=True):
         n = len(case["x"])
-        rows = torch.randint(n, (4 * draws, n), generator=generator)
+        rows = draw.integers(0, n, 4 * draws, n)
         several = (rows != rows[:, :1]).any(1)
         cases.append({**case, "draws": rows[several][:draws], **({} if level is None else {"level": level})})
     return cases

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.comparing import single
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
 from course_lib.exercises.hw4_parametric import law_cases, parametric_loss
 
@@ -19,12 +20,12 @@ def huber_objective(theta: Tensor, params: Tensor, tokens: Tensor, loss: Tensor,
 
 def huber_cases(seed: int) -> list[Case]:
     """Residuals of both signs on both sides of delta, which is 1e-3 where it is not given."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draw(seed, 1)
     cases = []
     for case, delta in zip(law_cases(seed)[:2] + law_cases(seed + 1)[:1], (None, 0.02, 0.3), strict=True):
         size = torch.linspace(0.2, 2.5, len(case["params"]), dtype=torch.float64)
-        size = size[torch.randperm(len(size), generator=generator)]
-        size = size * (0.8 + 0.4 * torch.rand(len(size), dtype=torch.float64, generator=generator))
+        size = size[draw.order(len(size))]
+        size = size * draw.uniform(0.8, 1.2, len(size))
         sign = (-1.0) ** size.argsort().argsort()
         residuals = (1e-3 if delta is None else delta) * size * sign
         given = {} if delta is None else {"delta": delta}

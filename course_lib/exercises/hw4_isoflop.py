@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.comparing import single
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
-from course_lib.exercises.hw4_power_law import uniform
 
 Size = Callable[[Tensor, Tensor], float | Tensor]
 
@@ -29,16 +29,15 @@ def parabola(u: Tensor, y: Tensor) -> list[float]:
 
 def isoflop_cases(seed: int) -> list[Case]:
     """More runs on one side of the best than on the other, at uneven distances, in no order, and with noise."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = uniform(generator)
+    draw = Draw(seed)
     cases = []
     for left, right, ln_best in ((1, 2, 12.0), (4, 2, 14.0), (3, 6, 16.0)):
         away = torch.cat([-torch.arange(1, left + 1), torch.arange(1, right + 1)]).double()
-        away = 0.6 * (away + draw(-0.2, 0.2, left + right))
-        away = away[torch.randperm(left + right, generator=generator)]
-        noise = 0.004 * torch.randn(left + right, dtype=torch.float64, generator=generator)
-        loss = draw(2, 3) + draw(0.08, 0.12) * away**2 * (1 + 0.08 * away) + noise
-        cases.append({"params": (ln_best + draw(-0.5, 0.5) + away).exp().round(), "loss": loss})
+        away = 0.6 * (away + draw.uniform(-0.2, 0.2, left + right))
+        away = away[draw.order(left + right)]
+        noise = 0.004 * draw.normal(left + right)
+        loss = draw.uniform(2, 3) + draw.uniform(0.08, 0.12) * away**2 * (1 + 0.08 * away) + noise
+        cases.append({"params": (ln_best + draw.uniform(-0.5, 0.5) + away).exp().round(), "loss": loss})
     return cases
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section
-from course_lib.exercises.hw4_power_law import uniform
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -22,14 +22,17 @@ def parametric_loss(theta: Tensor, params: Tensor, tokens: Tensor) -> Tensor:
 
 def law_cases(seed: int) -> list[Case]:
     """Realistic laws, alpha unlike beta; the last has ln A = 800 and alpha = 40, and is not large all the same."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = uniform(generator)
+    draw = Draw(seed)
 
     def case(n: int, a: float, alpha: float, ln_n: tuple[float, float]) -> Case:
-        theta = torch.tensor([a, draw(5.5, 8).item(), draw(0.3, 0.8).item(), alpha, draw(0.26, 0.31).item()])
-        return {"theta": theta.double(), "params": draw(*ln_n, n).exp(), "tokens": draw(18, 24, n).exp()}
+        theta = torch.tensor([a, draw.number(5.5, 8), draw.number(0.3, 0.8), alpha, draw.number(0.26, 0.31)])
+        return {
+            "theta": theta.double(),
+            "params": draw.uniform(*ln_n, n).exp(),
+            "tokens": draw.uniform(18, 24, n).exp(),
+        }
 
-    small = [case(n, draw(5, 7).item(), draw(0.34, 0.42).item(), (15.0, 21.0)) for n in (5, 8)]
+    small = [case(n, draw.number(5, 7), draw.number(0.34, 0.42), (15.0, 21.0)) for n in (5, 8)]
     return [*small, case(6, 800.0, 40.0, (19.95, 20.05))]
 
 

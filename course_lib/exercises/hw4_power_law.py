@@ -1,12 +1,12 @@
 """hw4_scaling, a straight line in logarithms: y = coefficient x^exponent."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case
 
 Pair = tuple[float, float]
@@ -32,20 +32,14 @@ def pair(answer: Any) -> Any:
     return tuple(answer.tolist())
 
 
-def uniform(generator: torch.Generator) -> Callable[..., Tensor]:
-    """Numbers from low to high, in a shape."""
-    return lambda low, high, *shape: low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=generator)
-
-
 def power_laws(seed: int) -> list[Case]:
     """Noisy laws that rise and fall, at uneven distances and in no order; x of the second are budgets in FLOP."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = uniform(generator)
+    draw = Draw(seed)
     cases = []
     for n, start, width, exponent in zip((8, 6, 11), (1.0, 41.0, 4.0), (4.0, 7.0, 5.0), (1.7, 0.5, -0.4), strict=True):
-        places = (torch.arange(n) + draw(0.1, 0.9, n)) / n
-        ln_x = (start + width * places)[torch.randperm(n, generator=generator)]
-        noise = 0.2 * torch.randn(n, dtype=torch.float64, generator=generator)
-        ln_y = draw(0.5, 1.5) + exponent * draw(0.8, 1.2) * ln_x + noise
+        places = (torch.arange(n) + draw.uniform(0.1, 0.9, n)) / n
+        ln_x = (start + width * places)[draw.order(n)]
+        noise = 0.2 * draw.normal(n)
+        ln_y = draw.uniform(0.5, 1.5) + exponent * draw.uniform(0.8, 1.2) * ln_x + noise
         cases.append({"x": ln_x.exp(), "y": ln_y.exp()})
     return cases

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from course_lib.exercises.drawing import Draw
 from course_lib.exercises.engine import Case
 
 Run = tuple[float, float, float]  # parameters, tokens, loss
@@ -43,14 +43,8 @@ def true_losses(seed: int) -> list[float]:
 
 
 def _drawn(seed: int) -> list[tuple[Case, float]]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), dtype=torch.float64, generator=generator))
-
-    def noise() -> float:
-        return math.exp(NOISE * float(torch.randn((), dtype=torch.float64, generator=generator)))
-
+    random = Draw(seed)
+    draw = random.number
     drawn = []
     for share in SHARES:
         first, step = 10 ** draw(16.5, 18.5), 10 ** draw(0.4, 0.6)
@@ -65,7 +59,7 @@ def _drawn(seed: int) -> list[tuple[Case, float]]:
                 # floats, since 6ND of whole numbers is more than int64 holds
                 n = float(round(law.best(flops)[0] * math.exp(off_centre + 3 * i / (SIZES - 1) - 1.5)))
                 d = float(round(flops / 6 / n))
-                runs.append((n, d, law.loss(n, d) * noise()))
+                runs.append((n, d, law.loss(n, d) * math.exp(NOISE * random.normal().item())))
         target = budgets[-1] * 10 ** draw(1.2, 2)
         drawn.append(({"runs": runs, "flops": target}, law.best(target)[2]))
     return drawn
