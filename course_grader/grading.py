@@ -25,21 +25,18 @@ def grade(
     submissions: Sequence[Submission], store: Store, *, jobs: int = 1, cluster: str | None = None, again: bool = False,
     limits: Limits | None = None, kind: str | None = None,
 ) -> Iterator[Record]:  # fmt: skip
-    """Marks what is not marked yet, `jobs` at a time, and gives each record as it comes; those of before come first.
+    """Marks what is not marked yet, `jobs` at a time, and yields each record as it comes, those of before first.
 
-    A notebook that has changed since is a new attempt, with new inputs; one that is gone keeps its marks. `again` marks
-    all anew.
+    A notebook that has changed since is a new attempt, with new inputs. One that cannot be read any more keeps its
+    marks. `again` marks unchanged ones as well, with the same inputs.
     """
-    secret, missing = store.secret(), []
-    for submission in submissions:
-        before = store[submission]
-        if before and not again and read(submission.path).digest in ("", before.digest):
-            yield before
-        else:
-            missing.append((submission, before.attempt + 1 if before else 1))
+    secret, due = store.secret(), store.due(submissions, again=again)
+    yield from due.kept
+    missing = due.missing
     one = partial(mark, assignment=store.assignment, secret=secret, limits=limits, kind=kind)
     # read as they are needed, so that a large class does not fill the memory; workers may be where the files are not
-    work = (delayed(one)(submission.student, attempt, read(submission.path)) for submission, attempt in missing)
+    pages = ((each, read(each)) for each in missing)
+    work = (delayed(one)(each.student, store.attempt(each, page), page) for each, page in pages)
     with (
         parallel_config("loky", initializer=_leave_with, initargs=(os.getpid(),)),
         backend(cluster if missing else None, one),

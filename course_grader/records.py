@@ -1,14 +1,21 @@
 """What is kept of each submission: its marks, the code that was marked, and the secret behind its inputs."""
 
+import hashlib
 import json
 import re
 import secrets
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from course_grader import notebook
+from course_grader.notebook import Page
 from course_grader.submissions import Submission
 from course_lib import files
+
+EARLIER = "earlier"  # folder of the records that were replaced, below the current ones
 
 
 @dataclass(frozen=True)
@@ -17,8 +24,8 @@ class Mark:
     points: float
     of: float
     message: str
-    stopped: bool = False  # it did not end by itself
-    found: bool = False  # once the cells have run there is a function of that name; so the worker says
+    stopped: bool = False  # the function, or its cell, was ended from outside
+    found: bool = False  # the worker's claim that, after the cells had run, there was a function of that name
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,13 @@ class Record:
 
     student: str
     assignment: str
-    attempt: int  # 1 for the first notebook of this student that was marked; another notebook is another attempt
-    digest: str  # of the notebook; empty where there was none, and where it is to be marked again
+    attempt: int  # 1 for the first notebook that was marked; a notebook with other code is the next attempt
+    digest: str  # sha256 of the notebook; empty if there was none, or if it has to be marked again
     sandbox: str
     seconds: float
     marks: list[Mark]
     problem: str = ""  # why the notebook could not be read or run
-    cells: list[str] = field(default_factory=list)  # the code that was marked, for whoever shows it
+    cells: list[str] = field(default_factory=list)  # the code that was marked
     stopped: list[str] = field(default_factory=list)  # a sentence for each cell that raised or was ended
 
     @property
@@ -49,54 +56,121 @@ class Record:
         return sum(mark.of for mark in self.marks)
 
 
+@dataclass(frozen=True)
+class Due:
+    """What a run has to do."""
+
+    kept: list[Record]  # marked before, and unchanged
+    unread: dict[str, str]  # of those, students whose notebook cannot be read any more, and why
+    missing: list[Submission]  # to be marked
+
+
 class Store:
-    """A folder of records, one file each, written whole or not at all, and the secret that inputs are drawn from."""
+    """A folder of records, one file per student, and the secret from which inputs are drawn.
+
+    A record is written whole or not at all. The one that it replaces moves to records/earlier/.
+    """
 
     def __init__(self, folder: Path, assignment: str) -> None:
         self.folder, self.assignment = folder / assignment / "records", assignment
 
     def __getitem__(self, submission: Submission) -> Record | None:
-        path = self.folder / f"{submission.slug}.json"
-        return self._read(path) if path.exists() else None
+        return self._read(path) if (path := self._path(submission)).exists() else None
 
     def records(self) -> list[Record]:
-        """All of them, by student.
+        """All current ones, sorted by student.
 
         Raises:
-            ValueError: a file that is no record.
+            ValueError: a file is not a record, or a student has two.
         """
         found = [self._read(path) for path in sorted(self.folder.glob("*.json"))]
+        if twice := [name for name, number in Counter(each.student for each in found).items() if number > 1]:
+            raise ValueError(f"{self.folder} has two records of {', '.join(twice)}. Move one of them away.")
         return sorted(found, key=lambda record: record.student)
 
+    def due(self, submissions: Sequence[Submission], *, again: bool = False) -> Due:
+        """Compares the submissions with the records; `again` marks unchanged ones as well.
+
+        A notebook that has changed is to be marked. One that cannot be read any more keeps its marks.
+        """
+        due = Due([], {}, [])
+        for submission in submissions:
+            before, page = self[submission], notebook.read(submission)
+            if before is None or (page.digest and (again or page.digest != before.digest)):
+                due.missing.append(submission)
+            elif not page.digest and not _was_read(before) and page.problem != before.problem:
+                due.missing.append(submission)  # nothing to lose, and another reason why there is nothing
+            else:
+                due.kept.append(before)
+                if not page.digest and _was_read(before):
+                    due.unread[submission.student] = page.problem
+        return due
+
+    def attempt(self, submission: Submission, page: Page) -> int:
+        """The number of this attempt. The same notebook has the same number, and so the same inputs."""
+        before = self[submission]
+        if before is None or not _was_read(before):
+            return 1 if before is None else before.attempt
+        same = page.digest == before.digest if before.digest else page.cells == before.cells
+        return before.attempt if same else before.attempt + 1
+
     def keep(self, record: Record) -> None:
-        write(self.folder / f"{record.slug}.json", json.dumps(asdict(record), indent=1), lasting=True)
+        """Stores a record, except one without a mark of its own where the same code has been marked before: if a file
+        vanishes, or we fail to mark it again, nobody loses points.
+        """
+        text = json.dumps(asdict(record), indent=1)
+        path = self._path(Submission(record.student, Path()))
+        with suppress(FileNotFoundError):
+            replaced = path.read_text(encoding="utf-8")
+            before = self._read(path)
+            if before.digest and not record.digest and record.cells in ([], before.cells):
+                return
+            if replaced != text:
+                # named by its content, so that nothing is overwritten, however often a run is interrupted here
+                number = hashlib.sha256(replaced.encode()).hexdigest()[:8]
+                name = f"{path.stem}.attempt-{before.attempt}.{number}.json"
+                write(self.folder / EARLIER / name, replaced, lasting=True)
+        write(path, text, lasting=True)
+
+    def _path(self, submission: Submission) -> Path:
+        """Found by the student's key: earlier versions of the course spelled the name in another way."""
+        known = self.folder.glob(f"*-{submission.key}.json")
+        return next(known, self.folder / f"{submission.slug}.json")
 
     def _read(self, path: Path) -> Record:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             record = Record(**{**content, "marks": [Mark(**mark) for mark in content["marks"]]})
-            if path.name != f"{record.slug}.json" or not 0 <= record.points <= record.of:  # a copy, or edited by hand
+            key = Submission(record.student, Path()).key
+            if not path.stem.endswith(f"-{key}") or not 0 <= record.points <= record.of:  # a copy, or edited by hand
                 raise ValueError
             return record
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{path} is no record of grades; move it away, and its student is marked anew") from None
+            raise ValueError(
+                f"{path} is not a record of grades. Move it away, and its student will be marked again."
+            ) from None
 
     def secret(self) -> bytes:
-        """Made once for a folder of grades; whoever has it can work out the inputs.
+        """Made once per folder of grades. Anyone who has it can compute the inputs.
 
         Raises:
-            ValueError: the file that is there holds no secret.
+            ValueError: the existing file does not hold a secret.
         """
         path = self.folder.parent / "secret"
         if not path.exists():
             write(path, secrets.token_hex(32), mode=0o600, lasting=True)
         if not re.fullmatch(r"[0-9a-f]{64}\n?", text := path.read_text(errors="replace")):
-            raise ValueError(f"{path} is damaged; bring it back, or move it away, and later inputs come from a new one")
+            raise ValueError(f"{path} is damaged. Restore it, or move it away and later inputs will use a new one.")
         return bytes.fromhex(text)
 
 
+def _was_read(record: Record) -> bool:
+    """There was a notebook, even if marking it failed through no fault of its own."""
+    return bool(record.digest or record.cells)
+
+
 def write(path: Path, text: str, mode: int = 0o644, *, lasting: bool = False) -> None:
-    """As `files.write_text`, but leaves a file that has this text already, and writes "?" for what UTF-8 cannot say."""
+    """Like `files.write_text`, but a file with this text is left alone, and "?" stands for what UTF-8 cannot encode."""
     data = text.encode(errors="replace")
     with suppress(FileNotFoundError):
         if path.read_bytes() == data:

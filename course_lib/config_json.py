@@ -1,6 +1,5 @@
 """Reading a config.json: as the architecture's own code reads it, in one spelling, or not at all."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from course_lib.architectures import (
 )
 from course_lib.config_keys import refuse_nested, refuse_other_counts, similar, unbuilt_values, unread_keys
 from course_lib.config_rope import rope_settings
-from course_lib.files import read_text
+from course_lib.files import parsed
 
 _KINDS = {
     list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null",
@@ -29,18 +28,16 @@ def read(path: Path) -> dict[str, Any]:
     """The object in a file.
 
     Raises:
-        ValueError: no such file, not UTF-8, not JSON, or not an object; the message names the file.
+        ValueError: no such file, not UTF-8, not JSON, or not an object; the message names the file and what it is.
     """
     try:
-        text = read_text(path)
+        given = parsed(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"no file {path}") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from None
     if not isinstance(given, dict):
         raise ValueError(f"{path}: wanted a JSON object, got {_KINDS[type(given)]}")
     return given

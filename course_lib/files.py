@@ -1,10 +1,46 @@
 """Reading files that people edit, and writing files that must never be half there."""
 
+import codecs
+import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+_ARCHIVE = "unpack it and use the file inside"
+_ITSELF = "use the file itself"
+# What people save, upload or download instead of the file they mean: how it begins, what it is, and what to do.
+_KINDS = [
+    (re.compile(start, re.IGNORECASE | re.DOTALL), f"{name}; {remedy}")
+    for start, name, remedy in (
+        (rb"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run git lfs pull"),
+        (
+            rb"PK\x03\x04.{0,3000}?(word/|xl/|ppt/|\[Content_Types\]|mimetypeapplication/vnd\.oasis)|\xd0\xcf\x11\xe0|\{\\rtf",
+            "an office document", _ITSELF,
+        ),
+        (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", _ARCHIVE),
+        (rb"\x1f\x8b|BZh\d|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!|.{257}ustar", "an archive", _ARCHIVE),
+        (rb"%PDF-", "a PDF", "use the file it was printed from"),
+        (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|.ftyp", "a picture or a film", _ITSELF),
+        (
+            rb"bplist00|\[InternetShortcut\]|<\?xml.{0,300}<plist|https?://\S+\s*$",
+            "a link", "download the file it leads to",
+        ),
+        (
+            rb"<(!doctype|!--|\?xml|[a-z]+[\s>])", "a web page, not the file shown there",
+            "download the file itself (on GitHub: Download raw file)",
+        ),
+    )
+]  # fmt: skip
+_CONFLICT = re.compile(rb"^(<{7}|>{7})( |\r?$)", re.MULTILINE)
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_CODE = re.compile(
+    rb"^(import \w|from \S+ import |(async )?def \w+\(|class \w+.*:|if __name__|print\(|@\w|%\w|!\w|# ?%%|# ?-\*-)",
+    re.MULTILINE,
+)
 
 
 @contextmanager
@@ -49,14 +85,86 @@ def read_text(path: Path) -> str:
 
 def decoded(data: bytes, path: Path) -> str:
     """As `read_text`, for `data` that were read from `path`."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f"{path} is encoded in UTF-16; save it as UTF-8")
+    if encoding := _wide(data):
+        raise ValueError(f"{path} is {encoding}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}; save it as UTF-8"
-        ) from None
+        raise ValueError(f"{path} is {recognised(data) or _not_utf8(error)}") from None
+
+
+def parsed(data: bytes, *, errors: str = "strict") -> Any:
+    """The JSON in `data`, which may have a byte-order mark, and zero bytes before or after it.
+
+    `errors` is what to do with bytes that are not UTF-8, as for `bytes.decode`.
+
+    Raises:
+        ValueError: there is no JSON. The message completes "the file is ...": what it is instead, and what to do.
+    """
+    bare = data.strip(b"\0")
+    try:
+        text = bare.decode("utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        raise ValueError(recognised(data) or _not_utf8(error)) from None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(recognised(data) or _not_json(text, error)) from None
+    if isinstance(found, dict) and (found.keys() & {"doc_id", "resource_id"} or found.keys() == {"url"}):
+        raise ValueError("a link to a file in the cloud; download the file itself")
+    return found
+
+
+def recognised(data: bytes) -> str:
+    """What a file is that is not the text it should be, and what to do, to complete "the file is ..."; or nothing."""
+    bare = data.strip(b"\0").removeprefix(codecs.BOM_UTF8).lstrip()
+    if not bare:
+        zeros = data.count(b"\0")
+        return f"empty: nothing but {zeros:,} zero bytes; upload it again" if zeros else "empty"
+    if encoding := _wide(data):
+        return encoding
+    if kind := next((kind for start, kind in _KINDS if start.match(bare[:4096])), ""):
+        return kind
+    if conflict := _CONFLICT.search(data):
+        line = data.count(b"\n", 0, conflict.start()) + 1
+        return (
+            f"in the middle of a Git merge: it has conflict markers, first in line {line:,}; resolve them and save it"
+        )
+    if bare.startswith(b"#!") or (bare[:1] not in b"{[" and _CODE.search(bare[:4096])):
+        return "a script; use the file it was exported from"
+    return "binary data, not text" if bare[:1] not in b"{[" and _BINARY.search(bare[:512]) else ""
+
+
+def _wide(data: bytes) -> str:
+    """Says so if the text has more than one byte per ASCII character; not everyone writes a byte-order mark."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "encoded in UTF-32; save it as UTF-8"
+    start = data.strip(b"\0")[:64]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or re.fullmatch(rb"([\t-~]\0){2,}[\t-~]?", start):
+        return "encoded in UTF-16; save it as UTF-8"
+    return "encoded in UTF-32; save it as UTF-8" if re.match(rb"([\t-~]\0{3}){2}", start) else ""
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}; save it as UTF-8"
+
+
+def _not_json(text: str, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "not JSON that can be read: its lists are nested too deeply"
+    if not isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error}"
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return "plain text, not JSON"
+    if _cut_short(text, error):
+        return "cut short: its JSON stops in the middle, so the upload or download was probably interrupted"
+    return f"not JSON: {error}"
+
+
+def _cut_short(text: str, error: json.JSONDecodeError) -> bool:
+    """The error is that the text ends, in the middle of a string, a number or a word or between them."""
+    in_text = error.msg.startswith("Unterminated string")
+    return in_text or re.fullmatch(r"\\?[-+.\w]*\s*", text[error.pos :]) is not None
 
 
 @contextmanager

@@ -106,5 +106,5 @@ def test_a_notebook_with_a_byte_order_mark_is_read_and_one_in_utf_16_told_apart(
     assert code_cells(notebook.encode("utf-8-sig")) == ["x = 'ü'"]
     for encoding in ("utf-16", "utf-16-be"):
         text = notebook if encoding == "utf-16" else f"\ufeff{notebook}"
-        with pytest.raises(UnreadableError, match=r"encoded in UTF-16\. Save it as UTF-8"):
+        with pytest.raises(UnreadableError, match="encoded in UTF-16; save it as UTF-8"):
             code_cells(text.encode(encoding))
