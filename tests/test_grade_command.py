@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from course_grader import command, grading
 from course_grader.__main__ import app
+from course_grader.by_hand import identity
 from course_grader.records import Record, Store
 from course_grader.submissions import Submission
 from tests.records import ASSIGNMENT, CELLS, record, rows
@@ -77,7 +78,7 @@ def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Ca
         ".lock", "gradebook.db", "nbgrader_config.py", f"{ASSIGNMENT}/grades.csv",
         *(f"{ASSIGNMENT}/{kind}" for slug in slugs for kind in
           (f"records/{slug}.json", f"gradescope/{slug}.json", f"feedback/{slug}.html")),
-        *(f"autograded/{name}/{ASSIGNMENT}/{ASSIGNMENT}.ipynb" for name in ("ann", "bob", slugs[2])),
+        *(f"autograded/{name}/{ASSIGNMENT}/{ASSIGNMENT}.ipynb" for name in ("ann", "bob", identity(record("Zoë, M.")))),
     }  # fmt: skip
     assert [row["points"] for row in rows(files[f"{ASSIGNMENT}/grades.csv"].decode())] == ["5"] * 3
     assert b"return x</code>" in files[f"{ASSIGNMENT}/feedback/{slugs[0]}.html"]
@@ -169,7 +170,7 @@ def test_a_gradebook_that_cannot_be_written_costs_nothing_else(handed_in: Path, 
     ("arguments", "reason"),
     [
         ({"assignment": "hw9"}, "no assignment 'hw9'; there are: hw1_mla"),
-        ({"folder": "absent"}, "absent is no folder of submissions"),
+        ({"folder": "absent"}, "absent is not a folder of submissions"),
         ({"platform": "darwin"}, "grading needs Linux"),
     ],
 )

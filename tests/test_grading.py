@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,7 @@ def test_marking_again_is_the_same_attempt_with_the_same_inputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    monkeypatch.setattr(
-        grading.judge, "judge", lambda box, cells, name, seeds_of: seeds.append(seeds_of("rotate")) or [RIGHT]
-    )
+    monkeypatch.setattr(grading.judge, "judge", lambda *given: seeds.append(given[3]("rotate")) or Judged([RIGHT], []))
     submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
     for _ in range(2):
         (record,) = grade(submissions, store, kind="bare", again=True)
@@ -125,6 +124,115 @@ def test_a_fault_of_the_judges_is_no_mark_for_good(tmp_path: Path, monkeypatch: 
     pretend(monkeypatch, lambda cells: [Mark("rotate", 3, 3, "Right.")])
     (second,) = grade(submissions, store, kind="bare")
     assert (second.attempt, second.points, second.problem) == (1, 3, ""), "the same code, so the same attempt"
+
+
+def test_replaced_records_are_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path, "hw1_mla")
+    made = [
+        Record("Zoë", "hw1_mla", attempt, digest, "bare", seconds, [RIGHT], cells=["x"])
+        for attempt, digest, seconds in ((1, "a", 0.1), (1, "a", 0.2), (1, "a", 0.1), (2, "b", 0.1))
+    ]
+    texts = []
+    for each in made:
+        store.keep(each)
+        store.keep(each)
+        texts.append((store.folder / f"{each.slug}.json").read_text())
+    assert store.records() == [made[-1]], "only the newest counts"
+    earlier = {path.name: path.read_text() for path in (store.folder / "earlier").iterdir()}
+    assert sorted(earlier.values()) == sorted(set(texts[:-1]))
+    assert all(re.fullmatch(r"Zoë-\w{16}\.attempt-1\.\w{8}\.json", name) for name in earlier)
+
+
+def test_records_of_earlier_versions_are_found_and_replaced(tmp_path: Path) -> None:
+    """They had fewer fields, and only ASCII letters in their names."""
+    store, student = Store(tmp_path, "hw1_mla"), Submission("李小龙", tmp_path / "x.ipynb")
+    old = {
+        "student": "李小龙", "assignment": "hw1_mla", "attempt": 1, "digest": "a", "sandbox": "bare", "seconds": 1,
+        "marks": [{"exercise": "rotate", "points": 3, "of": 3, "message": "", "stopped": False}],
+    }  # fmt: skip
+    path = store.folder / f"student-{student.key}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(old))
+    before = store[student]
+    assert before is not None and store.records() == [before] and (before.points, before.stopped) == (3, [])
+    store.keep(replace(before, attempt=2, digest="b"))
+    assert [each.attempt for each in store.records()] == [2] and len(list((store.folder / "earlier").iterdir())) == 1
+
+
+def test_two_records_of_one_student_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path, "hw1_mla")
+    store.keep(Record("ann", "hw1_mla", 1, "a", "bare", 1, [RIGHT]))
+    (path,) = store.folder.glob("*.json")
+    path.with_name(f"copy of {path.name}").write_text(path.read_text())
+    with pytest.raises(ValueError, match=r"has two records of ann\. Move one of them away"):
+        store.records()
+
+
+@pytest.mark.parametrize("now", ["gone", "unreadable", "twice", "too large"])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_notebook_that_cannot_be_read_any_more_keeps_its_marks_and_is_reported(
+    now: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, lambda cells: [RIGHT])
+    folder, store = tmp_path / "in", Store(tmp_path / "out", "hw1_mla")
+    path = folder / "ada" / "hw1_mla" / "hw1_mla.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(CLASS["half"])
+    before = list(grade(collect(folder, "hw1_mla"), store, kind="bare"))
+    match now:
+        case "gone":
+            path.unlink()
+        case "unreadable":
+            path.unlink()
+            path.symlink_to("elsewhere")
+        case "twice":
+            (folder / "ada.ipynb").write_text(CLASS["half"])
+        case _:
+            path.write_text(CLASS["half"] + " " * (20 << 20))
+    found = collect(folder, "hw1_mla")
+    due = store.due(found, again=again)
+    assert due.kept == before and not due.missing and list(due.unread) == ["ada"] and due.unread["ada"]
+    assert list(grade(found, store, kind="bare", again=again)) == before == store.records()
+
+
+def test_a_file_that_vanishes_at_the_last_moment_costs_no_marks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, lambda cells: [RIGHT])
+    submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
+    (before,) = grade(submissions, store, kind="bare")
+    monkeypatch.setattr(grading, "read", lambda each: each.path.unlink() or read(each))
+    list(grade(submissions, store, kind="bare", again=True))
+    assert store.records() == [before]
+
+
+def test_a_fault_of_ours_while_marking_again_costs_no_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda cells: [RIGHT])
+    store = Store(tmp_path / "out", "hw1_mla")
+    (before,) = grade(handed_in(tmp_path / "in", ada=CLASS["half"]), store, kind="bare")
+
+    def fails(_: list[str]) -> list[Mark]:
+        raise RuntimeError("a mistake in the judge")
+
+    pretend(monkeypatch, fails)
+    (record,) = grade(handed_in(tmp_path / "in"), store, kind="bare", again=True)
+    assert record.problem.startswith("It could not be marked") and store.records() == [before]
+    (record,) = grade(handed_in(tmp_path / "in", ada=CLASS["all right"]), store, kind="bare")
+    assert store.records() == [record] and record.attempt == 2, "of other code the old marks say nothing"
+
+
+def test_the_reason_why_there_is_no_notebook_is_kept_up_to_date(tmp_path: Path) -> None:
+    store, folder = Store(tmp_path / "out", "hw1_mla"), tmp_path / "in"
+    (folder / "ada" / "hw1_mla").mkdir(parents=True)
+    for name in (None, "notes.txt", "more.txt"):
+        if name:
+            (folder / "ada" / "hw1_mla" / name).touch()
+        list(grade(collect(folder, "hw1_mla"), store, kind="bare"))
+        (record,) = store.records()
+        assert record.attempt == 1 and (name or "the folder is empty") in record.problem
+    handed_in(folder / "ada" / "hw1_mla", ada=page("x = 1"))
+    pages = collect(folder, "hw1_mla")
+    assert store.attempt(pages[0], read(pages[0])) == 1, "the first notebook"
 
 
 def test_where_there_is_no_sandbox_nobody_gets_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
