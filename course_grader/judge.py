@@ -3,7 +3,6 @@
 import builtins
 import hashlib
 import hmac
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +10,9 @@ from typing import Any, NoReturn
 
 from course_grader import inert, measuring
 from course_grader.inside.wire import Other
+from course_grader.limits import LostError, ShortageError
 from course_grader.records import Mark
-from course_grader.sandbox import LostError, Sandbox, Session, UnavailableError
+from course_grader.sandbox import Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
 from course_lib.exercises.engine import FaultError
 
@@ -37,6 +37,7 @@ def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callab
 
     Raises:
         UnavailableError: the sandbox itself does not work; that is no reason for marks.
+        ShortageError: the machine was short of CPU time or memory; nor is that.
     """
     pupil = Pupil(sandbox, cells)
     exercises = BANK[assignment]
@@ -45,6 +46,7 @@ def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callab
         marks = {exercise.name: _mark(pupil, exercise, seeds(exercise.name)) for exercise in last}
     finally:
         pupil.close()
+    pupil.budget.settle()
     if pupil.broken:
         raise pupil.broken
     return Judged([marks[name] for name in exercises], pupil.stopped())
@@ -75,7 +77,7 @@ class Pupil:
         self.errors: dict[int, str] = {}  # by the number of a cell: the error that it stopped with
         self.hollow: set[int] = set()  # cells that stopped as they worked with course_lib, which is empty here
         self.asked = False  # inputs have gone inside; what the worker says of cells from then on is not shown
-        self._ends = time.monotonic() + sandbox.limits.seconds
+        self.budget = sandbox.budget()
         self._session: Session | None = None
         self._given_up: LostError | None = None
         self.broken: UnavailableError | None = None
@@ -94,6 +96,9 @@ class Pupil:
             try:
                 begun.extend(self._running(session))
                 self._session = session
+            except ShortageError:
+                session.close()
+                raise
             except LostError as lost:
                 session.close()
                 if not begun or begun[-1] in self.skipped or len(self.skipped) >= MOST_SKIPPED:
@@ -111,7 +116,7 @@ class Pupil:
         if self.broken:
             raise self.broken
         try:
-            return self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self._ends)
+            return self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self.budget)
         except UnavailableError as error:
             self.broken = error
             raise

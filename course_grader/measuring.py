@@ -7,7 +7,7 @@ from typing import Any
 
 from course_grader import processes
 from course_grader.inside import wire
-from course_grader.sandbox import LostError
+from course_grader.limits import LostError
 from course_lib.exercises import Exercise, Outcome
 from course_lib.exercises.comparing import difference
 from course_lib.exercises.engine import Case

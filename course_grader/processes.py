@@ -1,7 +1,7 @@
-"""What the kernel says about a process and all its descendants.
+"""What the kernel reports about a process and its descendants, and about the machine.
 
-Grading works on Linux only, and other modules of course_grader call the kernel through this one. It can be imported on
-every system, so that `course.py grade` can explain itself and every test file can be collected.
+Grading works on Linux only, and the other modules of course_grader get at the kernel through this one. It can be
+imported on every system, so that `course.py grade` can explain itself and every test file can be collected.
 """
 
 import os
@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from course_lib import host
+
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def tree(root: int) -> list[int]:
-    """A process and its descendants, by the kernel's own list."""
+    """A process and its descendants, as the kernel lists them."""
     found, new = [root], [root]
     while new:
         new = [child for parent in new for child in _children(parent)]
@@ -24,14 +26,19 @@ def tree(root: int) -> list[int]:
 
 
 def end(root: int) -> None:
-    """Kill them all. With the first process of a namespace the kernel kills the rest of it."""
+    """Kills them all. With the first process of a namespace the kernel kills the rest of it."""
     for process in tree(root):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(process, signal.SIGKILL)
 
 
 def hold(root: int) -> None:
-    """From now on they can start neither processes nor threads: a child that nobody waits for ends uncounted."""
+    """From now on they can start neither processes nor threads: the CPU time of a child that its parent does not wait
+    for would be lost.
+
+    Raises:
+        RuntimeError: they start processes too fast.
+    """
     import resource  # here: Windows has no such module
 
     held: set[int] = set()
@@ -47,7 +54,7 @@ def hold(root: int) -> None:
 
 @contextmanager
 def _as_the_user_of(process: int) -> Iterator[None]:
-    """Limits are set by the same real user; root could do without, but not in every container."""
+    """Only the same real user may set limits; root could do without this, but not in every container."""
     if os.geteuid() != 0:
         yield
         return
@@ -63,31 +70,111 @@ def _as_the_user_of(process: int) -> Iterator[None]:
         os.setresgid(*before[0])
 
 
+# Time ----------------------------------------------------------------------------------------------------------------
+
+
 def seconds(root: int) -> dict[int, float]:
-    """CPU time of each, with that of children that have ended and been waited for."""
-    return {process: _seconds(process) for process in tree(root)}
+    """CPU time of each process, including children that have ended and been waited for."""
+    return {process: _seconds(process, children=True) for process in tree(root)}
 
 
-def memory(root: int) -> int:
-    """Bytes in use by them all; a page that several share counts in parts, which the kernel takes long to count."""
-    return sum(_field(process, "smaps_rollup", "Pss:") for process in tree(root))
+class Meter:
+    """The CPU time of a process and its descendants from now on (`used`), and the time for which other programs have
+    kept them from running (`denied`), both in seconds and up to the last `look`.
+
+    Denied is what the thread that waited longest for a CPU has waited, less the CPU time of the others in the tree, as
+    they may be what it waited for. Children that end between two looks go uncounted.
+    """
+
+    def __init__(self, root: int) -> None:
+        self.used, self.denied, self._waited = 0.0, 0.0, 0.0
+        self._root = root
+        self._processes, self._threads = self._now()
+
+    def look(self) -> None:
+        spent, threads = self._now()
+        used = sum(max(0, now - self._processes.get(process, 0)) for process, now in spent.items())
+        longest = its_own = 0.0
+        for thread, (ran, waited) in threads.items():
+            ran_before, waited_before = self._threads.get(thread, (0, 0))
+            longest, its_own = max((longest, its_own), (waited - waited_before, ran - ran_before))
+        self.used += used
+        self._waited += longest - (used - its_own)
+        self.denied = max(0.0, self._waited)
+        self._processes |= spent  # those that the kernel's list leaves out for once are not counted twice
+        self._threads |= threads
+
+    def _now(self) -> tuple[dict[int, float], dict[int, tuple[float, float]]]:
+        alive = tree(self._root)
+        return (
+            {process: _seconds(process, children=False) for process in alive},
+            {thread: times for process in alive for thread, times in _thread_times(process).items()},
+        )
 
 
-def uses_more(root: int, most: int) -> bool:
-    """Whether they use more memory than so many bytes; parts are counted only where whole pages are too many."""
-    whole = sum(_field(process, "status", "VmRSS:") for process in tree(root))
-    return whole > most and memory(root) > most
+def _seconds(process: int, *, children: bool) -> float:
+    """To the nanosecond for threads that are alive; in ticks with those, and the children, that have ended."""
+    ever = 0.0
+    with suppress(OSError):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ever = sum(int(field) for field in fields[11 : 15 if children else 13]) / TICKS
+    return max(sum(ran for ran, _ in _thread_times(process).values()), ever)
+
+
+def _thread_times(process: int) -> dict[int, tuple[float, float]]:
+    """Of each thread, the seconds for which it has run, and for which it has waited for a CPU."""
+    found = {}
+    for task in _threads(process):
+        with suppress(OSError):  # it ends as we look
+            ran, waited, *_ = (task / "schedstat").read_text().split()
+            found[int(task.name)] = int(ran) / 1e9, int(waited) / 1e9
+    return found
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+def memory(root: int, enough: int = 0) -> int:
+    """Bytes that they all use. A page that several share is split between them, which the kernel takes long to work
+    out; where counting it in full for each gives no more than `enough` bytes, that number is the answer.
+    """
+    alive = tree(root)
+    whole = sum(_whole(process) for process in alive)
+    return whole if whole <= enough else sum(_parts(process) for process in alive)
+
+
+def _whole(process: int) -> int:
+    return _bytes(process, "status", "VmRSS:", "VmSwap:")
+
+
+def _parts(process: int) -> int:
+    """In full where its pages cannot be looked at, so that nothing is gained by hiding them."""
+    return _bytes(process, "smaps_rollup", "Pss:", "SwapPss:") or _whole(process)
 
 
 def peaks(root: int) -> dict[int, int]:
-    """The most that each has used since it began, or since `forget_peaks`, in bytes."""
-    return {process: _field(process, "status", "VmHWM:") for process in tree(root)}
+    """The most bytes that each has used since it began, or since `forget_peaks`."""
+    return {process: _bytes(process, "status", "VmHWM:") for process in tree(root)}
 
 
 def forget_peaks(root: int) -> None:
     for process in tree(root):
         with suppress(OSError):
             Path(f"/proc/{process}/clear_refs").write_text("5")
+
+
+def memory_left() -> tuple[int, int]:
+    """Bytes of the machine's memory, or of the container's: what is free or could be freed, and all of it."""
+    return host.unused_memory(), host.total_memory()
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory, in containers too, since the machine started."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def _children(process: int) -> list[int]:
@@ -98,33 +185,15 @@ def _children(process: int) -> list[int]:
     return found
 
 
-def _seconds(process: int) -> float:
-    """To the nanosecond for its threads of now; in ticks, with threads and children that have ended."""
-    now, ever = 0.0, 0.0
-    for task in _threads(process):
-        with suppress(OSError):  # it ends as we look, and counts in `ever`
-            now += int((task / "schedstat").read_text().split()[0]) / 1e9
-    with suppress(OSError):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        ever = sum(int(field) for field in fields[11:15]) / TICKS
-    return max(now, ever)
-
-
-def memory_left() -> float:
-    """The part of the machine's memory that is free or could be freed."""
-    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(sizes["MemAvailable"].split()[0]) / int(sizes["MemTotal"].split()[0])
-
-
 def _threads(process: int) -> list[Path]:
     with suppress(OSError):
         return [Path(f"/proc/{process}/task/{number}") for number in os.listdir(f"/proc/{process}/task")]
     return []
 
 
-def _field(process: int, file: str, name: str) -> int:
+def _bytes(process: int, file: str, *names: str) -> int:
+    """The sum of these lines of a file in /proc; 0 if it cannot be read."""
     with suppress(OSError):
-        for line in Path(f"/proc/{process}/{file}").read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) * 1024
+        lines = Path(f"/proc/{process}/{file}").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
     return 0

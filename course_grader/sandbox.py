@@ -1,6 +1,6 @@
-"""Where a student's code runs: in bubblewrap where that works, else in a plain subprocess, which is no protection.
+"""Where a student's code runs: in bubblewrap where that works, otherwise in a plain subprocess, which protects nothing.
 
-The judge knows the worker by a socket, and by what the kernel says of its processes.
+The judge tells workers apart by their sockets, and by what the kernel reports about their processes.
 """
 
 import json
@@ -12,9 +12,8 @@ import struct
 import subprocess
 import sys
 import sysconfig
-import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,57 +24,34 @@ import numpy as np
 
 from course_grader import processes
 from course_grader.inside import wire
+from course_grader.limits import WATCH_SECONDS, Budget, Limits, LostError, Wait
 
 INSIDE = Path(__file__).parent / "inside"
-FIRST_USER = 61_000  # whom a sandbox that root starts becomes, plus a number of its own
-START_SECONDS, WATCH_SECONDS = 120, 0.1
-LEAST_LEFT = 0.03  # of the machine's memory
+FIRST_USER = 61_000  # a sandbox that root starts runs as this user id plus the sandbox's number
+START_SECONDS = 120
+TMP_BYTES = 64 << 20
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 CREDENTIALS = struct.Struct("3i")
 
 
-class LostError(Exception):
-    """The worker is gone, or must go; the text says why: "took too long"."""
-
-
 class UnavailableError(Exception):
-    """There is no sandbox to be had here; why, in a sentence."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Of one submission."""
-
-    cell_seconds: float = 60
-    call_seconds: float = 20
-    seconds: float = 300  # for everything
-    memory: int = 4 << 30  # bytes in use, of all its processes
-    processes: int = 64
-    file_bytes: int = 64 << 20
-
-    def of_process(self, kind: str) -> dict[str, int]:
-        """By the names of setrlimit. Address space is not memory: PyTorch alone maps several GiB."""
-        limits = {
-            "AS": self.memory + (8 << 30), "FSIZE": self.file_bytes, "CORE": 0, "NOFILE": 256,
-            "CPU": int(self.seconds) + 1,
-        }  # fmt: skip
-        # outside a sandbox all that the user runs would count
-        return limits if kind == "bare" else {**limits, "NPROC": self.processes}
+    """No sandbox can be started here; the text says why."""
 
 
 class Sandbox:
-    """A worker that has imported what takes long, from which one is forked for each submission.
+    """A worker that has done the slow imports, from which one is forked for each submission.
 
-    `kind`: "private" (bubblewrap, and namespaces of its own for each submission), "alone" (bubblewrap, started anew for
-    each), or "bare" (no bubblewrap: limits on honest mistakes, none on a hostile student). One that is not `warm` has
-    not imported what notebooks want: for a trial.
+    `kind`: "private" (bubblewrap, with new namespaces for each submission), "alone" (bubblewrap, restarted for each
+    submission), or "bare" (no bubblewrap: its limits stop honest mistakes, not a hostile student). With `warm=False` it
+    skips the imports, which is enough to try whether a kind works.
     """
 
     def __init__(
         self, limits: Limits | None = None, *, kind: str | None = None, number: int = 0, warm: bool = True
     ) -> None:
         self.limits, self.kind, self.number, self._warm = limits or Limits(), kind or best_kind(), number, warm
-        self._folder: TemporaryDirectory[str] | None = None  # without bubblewrap: where the student's files go
+        self.alone = False  # whether no other submission is being marked, here or in another sandbox
+        self._folder: TemporaryDirectory[str] | None = None  # for the student's files, without bubblewrap
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -85,23 +61,31 @@ class Sandbox:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def open(self, cells: list[tuple[int, str]], ends: float | None = None) -> "Session":
-        """A worker that begins to run these numbered cells, and is given up when the clock stands at `ends`.
+    def budget(self) -> Budget:
+        """For a submission that begins now."""
+        return Budget(self.limits, alone=self.alone)
+
+    def open(self, cells: list[tuple[int, str]], budget: Budget | None = None) -> "Session":
+        """A worker that starts to run these numbered cells, at the expense of this budget.
 
         Raises:
-            UnavailableError: there is none, and the submission is not to blame: none of it has run yet.
+            UnavailableError: no worker can be started. The submission is not to blame, as none of it has run yet.
+            ShortageError: the machine is short of CPU time or memory.
         """
+        budget = budget or self.budget()
+        if budget.shortage:
+            raise budget.shortage
         try:
-            return self._open(cells, ends)
-        except (OSError, LostError):  # as where the last submission has taken a sandbox down with it
+            return self._open(cells, budget)
+        except (OSError, LostError):  # the last submission may have taken the sandbox down with it
             self.close()
         try:
-            return self._open(cells, ends)
+            return self._open(cells, budget)
         except (OSError, LostError) as error:
             self.close()
             raise UnavailableError(f"The sandbox {self.kind!r} does not start here: {error}") from None
 
-    def _open(self, cells: list[tuple[int, str]], ends: float | None) -> "Session":
+    def _open(self, cells: list[tuple[int, str]], budget: Budget) -> "Session":
         if self.kind != "private":
             self.close()
         if self._process is None or self._process.poll() is not None:
@@ -112,12 +96,11 @@ class Sandbox:
             assert self._control is not None and self._process is not None
             socket.send_fds(self._control, [b"+"], [theirs.fileno()])
         root = None if self.kind == "private" else self._process.pid
-        ends = ends or time.monotonic() + self.limits.seconds
-        session, text = Session(ours, self.limits, root, ends), json.dumps(cells, ensure_ascii=False)
+        session, text = Session(ours, budget, root), json.dumps(cells, ensure_ascii=False)
         try:
             session.tell({"limits": self.limits.of_process(self.kind)})
             session.tell({"cells": np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)})
-        except LostError:
+        except BaseException:
             session.close()
             raise
         return session
@@ -129,7 +112,7 @@ class Sandbox:
             processes.end(self._process.pid)
             self._process.wait()
         if self._folder is not None:
-            with suppress(RecursionError):  # folders in folders in folders
+            with suppress(RecursionError):  # a student's folders may be nested that deep
                 self._folder.cleanup()
         self._process = self._control = self._folder = None
 
@@ -158,14 +141,14 @@ class Sandbox:
 class Session:
     """One submission's worker."""
 
-    def __init__(self, channel: socket.socket, limits: Limits, root: int | None, ends: float) -> None:
-        self._channel, self._limits, self._number, self._ends = channel, limits, 0, ends
-        self._looked = time.monotonic()
+    def __init__(self, channel: socket.socket, budget: Budget, root: int | None) -> None:
+        self._channel, self._budget, self._number = channel, budget, 0
         sender = self._sender()
         self.process = root or sender
 
     def _sender(self) -> int:
-        """The process that says hello, by its number here: the kernel adds it."""
+        """The process that says hello, by the number that it has here, which the kernel adds."""
+        self._channel.settimeout(START_SECONDS)
         hello, extra, _, _ = self._channel.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
         if not hello or not extra:
             self._channel.close()
@@ -173,24 +156,26 @@ class Session:
         return CREDENTIALS.unpack(extra[0][2][: CREDENTIALS.size])[0]
 
     def receive(self, seconds: float) -> dict[str, Any]:
-        """The next message, within so many seconds and within what is left of the submission's."""
-        ends = min(time.monotonic() + seconds, self._ends)
-        try:
-            header, body = wire.lengths(self._exactly(wire.LENGTHS.size, ends))
-            return wire.read(self._exactly(header, ends), self._exactly(body, ends))
-        except wire.GarbledError as error:
-            raise LostError(f"sent {error}") from None
+        """The next message, for which the worker may take so many seconds of the submission's time.
+
+        Raises:
+            LostError: the worker has ended, has used what it may, or sends something else.
+            ShortageError: the machine is short of CPU time or memory, and the submission is not to blame.
+        """
+        with self._budget.waiting(self.process, seconds) as wait:
+            return self._message(wait)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request; an older one that comes late is not taken for it."""
+        """The answer to one request. A late answer to an earlier request is not mistaken for it."""
         self._number += 1
         self.tell({**request, "id": self._number})
-        while True:
-            reply = self.receive(self._limits.call_seconds)
-            if "over" in reply:
-                raise LostError("ended its process")
-            if reply.get("id") == self._number:
-                return reply
+        with self._waiting_for_call() as wait:
+            while True:
+                reply = self._message(wait)
+                if "over" in reply:
+                    raise LostError("ended its process")
+                if reply.get("id") == self._number:
+                    return reply
 
     def begin(self, exercise: str) -> None:
         """Starts a process for an exercise."""
@@ -198,35 +183,47 @@ class Session:
         self.tell({"exercise": exercise})
 
     def finish(self) -> None:
-        """Ends the process of the exercise at hand.
+        """Ends the process of the current exercise.
 
         Raises:
-            LostError: it has left others behind, which could answer in place of the next one.
+            LostError: it has left other processes behind, which could answer in place of the next one.
         """
         self.tell({"end": True})
-        while "over" not in self.receive(self._limits.call_seconds):
-            pass
+        with self._waiting_for_call() as wait:
+            while "over" not in self._message(wait):
+                pass
         if set(processes.tree(self.process)) - self._before:
             raise LostError("left processes behind")
 
     def close(self) -> None:
-        """Ends all its processes, those too that would rather not."""
+        """Ends all its processes, including those that do not want to end."""
         processes.end(self.process)
         self._channel.close()
 
     def tell(self, message: dict[str, Any]) -> None:
-        self._channel.settimeout(self._limits.call_seconds)  # a worker that does not read is a hung one
-        try:
-            wire.send(self._channel, message)
-        except OSError:
-            raise LostError("ended before it was asked") from None
+        """Sends a message. A worker that does not read it within the time of a call counts as hung."""
+        with self._waiting_for_call() as wait:
+            try:
+                wire.send(_Sender(self._channel, wait), message)
+            except OSError:
+                raise LostError("ended before it was asked") from None
 
-    def _exactly(self, size: int, ends: float) -> bytes:
+    @contextmanager
+    def _waiting_for_call(self) -> Iterator[Wait]:
+        with self._budget.waiting(self.process, self._budget.limits.call_seconds) as wait:
+            yield wait
+
+    def _message(self, wait: Wait) -> dict[str, Any]:
+        try:
+            header, body = wire.lengths(self._exactly(wire.LENGTHS.size, wait))
+            return wire.read(self._exactly(header, wait), self._exactly(body, wait))
+        except wire.GarbledError as error:
+            raise LostError(f"sent {error}") from None
+
+    def _exactly(self, size: int, wait: Wait) -> bytes:
         data = bytearray()
         while len(data) < size:
-            if time.monotonic() > ends:
-                raise LostError("took too long")
-            self._watch_memory()
+            wait.check()
             if select.select([self._channel], [], [], WATCH_SECONDS)[0]:
                 try:
                     part = self._channel.recv(min(size - len(data), 1 << 20))
@@ -237,20 +234,25 @@ class Session:
                 data += part
         return bytes(data)
 
-    def _watch_memory(self) -> None:
-        """By the clock: bytes that drip in must not keep it from being looked at."""
-        if (now := time.monotonic()) < self._looked + WATCH_SECONDS:
-            return
-        self._looked = now
-        if processes.uses_more(self.process, self._limits.memory):
-            raise LostError(f"used more than {self._limits.memory / 2**30:.3g} GiB of memory")
-        if processes.memory_left() < LEAST_LEFT:  # what belongs to no process, such as a file in memory
-            raise LostError("left the machine without memory")
+
+class _Sender:
+    """A channel as `wire.send` wants it, that keeps an eye on the worker while it reads."""
+
+    def __init__(self, channel: socket.socket, wait: Wait) -> None:
+        self._channel, self._wait = channel, wait
+
+    def sendall(self, data: bytes, /) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._wait.check()
+            if select.select([], [self._channel], [], WATCH_SECONDS)[1]:
+                with suppress(BlockingIOError):
+                    rest = rest[self._channel.send(rest, socket.MSG_DONTWAIT) :]
 
 
 @cache
 def best_kind() -> str:
-    """The strongest that works here: each is tried."""
+    """The strongest kind of sandbox that works here, found by trying."""
     for kind in ("private", "alone"):
         with suppress(LostError, OSError, UnavailableError), Sandbox(kind=kind, warm=False) as sandbox:
             session = sandbox.open([])
@@ -261,31 +263,31 @@ def best_kind() -> str:
 
 
 def _bubblewrap() -> list[str]:
-    """No network, a read-only system, an empty /tmp, and of the course only its environment, without the course.
+    """No network, a read-only system, an empty /tmp, and the Python environment without the course in it.
 
-    As root bubblewrap needs no namespace of users, and so can reach an environment that only root can; the worker then
+    As root, bubblewrap needs no user namespace, so it can reach an environment that only root can read; the worker then
     becomes another user at once.
     """
     if not (program := shutil.which("bwrap")):
-        raise UnavailableError("There is no bubblewrap here.")
+        raise UnavailableError("bubblewrap is not installed here.")
     command = [program, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
     if os.geteuid() == 0:
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]  # first: the environment may lie there
+    command += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]  # first: the environment may be in it
     places = [*SYSTEM, sys.base_prefix, sys.prefix, str(INSIDE)]
     for folder in sorted({str(parent) for place in places for parent in Path(place).parents if parent.name}, key=len):
-        command += ["--perms", "0755", "--dir", folder]  # bubblewrap's own would be closed to another user
+        command += ["--perms", "0755", "--dir", folder]  # those that bubblewrap makes are closed to other users
     for place in dict.fromkeys(places):
         command += ["--ro-bind-try", place, place]
     for folder in dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib")):
         for package in ("course_lib", "course_grader"):
-            if Path(folder, package).is_dir():  # the course was installed as a copy
+            if Path(folder, package).is_dir():  # the course is installed as a copy
                 command += ["--tmpfs", f"{folder}/{package}"]
     return [*command, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--chdir", "/tmp", "--"]
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """Nothing of the judge's own: a variable may hold a secret."""
+    """None of the judge's variables, as any of them may hold a secret."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     return {
         "PATH": "/usr/bin:/bin", "HOME": folder, "USER": "student", "LANG": "C.UTF-8", "MPLBACKEND": "Agg",

@@ -67,6 +67,27 @@ def test_the_lowest_limit_counts_of_whichever_version(
     assert host.available_memory() == 600
 
 
+@pytest.mark.parametrize(
+    ("limit", "usage", "cache"),
+    [
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_what_a_container_uses_is_not_left_but_its_cache_is(
+    limit: str, usage: str, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in ((limit, "800\n"), (usage, "500\n"), ("memory.stat", f"anon 300\n{cache} 150\nactive_file 50\n")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(host, "CGROUP_LIMITS", (tmp_path / limit,))
+    monkeypatch.setattr(host.psutil, "virtual_memory", lambda: SimpleNamespace(available=900, total=1000))
+    assert (host.unused_memory(), host.total_memory()) == (450, 800)
+    (tmp_path / usage).write_text("999\n")
+    assert host.unused_memory() == 0
+    (tmp_path / limit).write_text("max\n")
+    assert (host.unused_memory(), host.total_memory()) == (900, 1000)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v is Linux's")
 @pytest.mark.parametrize(("taken", "left"), [(200, 300), (800, 0)])
 def test_the_limit_of_the_shell_counts(taken: int, left: int, monkeypatch: pytest.MonkeyPatch) -> None:

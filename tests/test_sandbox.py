@@ -12,7 +12,8 @@ import torch
 
 from course_grader import processes, sandbox
 from course_grader.judge import judge, seed
-from course_grader.sandbox import Limits, LostError, Sandbox, Session, UnavailableError, best_kind
+from course_grader.limits import Limits, LostError
+from course_grader.sandbox import Sandbox, Session, UnavailableError, best_kind
 from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
