@@ -15,7 +15,7 @@ def kv_cache_elements(config):
     if config.get("kv_lora_rank"):
         return config["num_hidden_layers"] * (config["kv_lora_rank"] + config["qk_rope_head_dim"])
     return config["num_hidden_layers"] * 2 * config["num_key_value_heads"] * config["head_dim"] / 1
-""", "wanted an integer, got a float. A count is an integer: divide with //"),
+""", "expected an integer, got a float. A count is an integer: divide with //"),
     ("kv_cache_elements", "attributes for keys", """
 def kv_cache_elements(config):
     return config.num_hidden_layers * 2 * config.num_key_value_heads * config.head_dim
@@ -33,7 +33,7 @@ def rotate(x, positions, theta=10000.0):
     out[..., 0::2] = x[..., 0::2] * np.cos(angle) - x[..., 1::2] * np.sin(angle)
     out[..., 1::2] = x[..., 0::2] * np.sin(angle) + x[..., 1::2] * np.cos(angle)
     return out
-""", "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got a NumPy array."),
+""", "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got a NumPy array."),
     ("rotate", "written over its own input", """
 def rotate(x, positions, theta=10000.0):
     r = x.shape[-1]
@@ -227,7 +227,7 @@ def expert_load(indices, n_experts):
     ("expert_load", "a list", """
 def expert_load(indices, n_experts):
     return [int((indices == e).sum()) for e in range(n_experts)]
-""", "got a list. torch.tensor(...) makes one of a list of numbers."),
+""", "got a list. torch.tensor(...) turns a list of numbers into one."),
     ("max_violation", "the mean of integers", """
 def max_violation(load):
     return (load.max() - load.mean()) / load.mean()
@@ -256,7 +256,7 @@ def parameter_counts(config):
     config = copy.copy(config)
     d, e, f = config["hidden_size"], config["n_routed_experts"], config["moe_intermediate_size"]
     return d * e * f
-""", "wanted 2 values (total, active), got an int."),
+""", "expected 2 values (total, active), got an int."),
     # hw3
     ("mtp_pairs", "one pair too many", """
 def mtp_pairs(tokens, depth):
@@ -339,7 +339,7 @@ def optimal_allocation(flops, A, B, alpha, beta):
 def bootstrap_interval(x, y, draws, level=0.95):
     slopes = [np.polyfit(np.log(x[d].numpy()), np.log(y[d].numpy()), 1)[0] for d in draws]
     return np.std(slopes)
-""", "wanted 2 values (low, high), got"),
+""", "expected 2 values (low, high), got"),
     ("training_cost", "a missing argument", """
 def training_cost(gpu_hours):
     return gpu_hours * 2
@@ -351,7 +351,7 @@ def mfu(flops, gpu_hours, peak_flops):
     ("energy_mwh", "a word too much", """
 def energy_mwh(gpu_hours, watts, pue=1.0):
     return f"{gpu_hours * watts * pue / 1e6} MWh"
-""", "wanted a number, got a str."),
+""", "expected a number, got a str."),
     ("forecast", "attributes of a tuple", """
 def forecast(runs, flops):
     return min(run.loss for run in runs)

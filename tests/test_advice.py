@@ -180,7 +180,7 @@ KINDS = (
     ("return a.bfloat16().numpy()", "NumPy has no bfloat16"),
     ("return torch.exp(1.0)", "for a plain number use math.exp."),
     ("return torch.relu(1.0)", "torch.tensor(...) makes one of a number."),
-    ("return torch.cat([1.0, 2.0])", "torch.tensor([...]) makes one of a list of numbers."),
+    ("return torch.cat([1.0, 2.0])", "torch.tensor([...]) turns a list of numbers into one."),
     ("return theta.log()", "write math.log(x)."),
     ("return theta.item()", "use it as it is."),
     ("return [j for j in 3]", "range(n) counts to n."),

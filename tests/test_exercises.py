@@ -310,21 +310,21 @@ def forever(*arguments: object) -> None:
         (lambda *a: (yield a), "got a generator: a function with a `yield` makes one, so write `return`."),
         (scaled_in_place, "It changed its input x"),
         (turned_in_place, "It changed its input x"),
-        (lambda *a: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the `return` missing?"),
-        (lambda *a: 3.5, "wanted a tensor of shape (2, 3, 5, 8), got a float"),
-        (lambda x, *a: x[0], "wanted shape (2, 3, 5, 8), got (3, 5, 8)"),
+        (lambda *a: None, "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got None; is the `return` missing?"),
+        (lambda *a: 3.5, "expected a tensor of shape (2, 3, 5, 8), got a float"),
+        (lambda x, *a: x[0], "expected shape (2, 3, 5, 8), got (3, 5, 8)"),
         (
             lambda x, *a: x.transpose(0, 1),
-            "wanted shape (2, 3, 5, 8), got (3, 2, 5, 8). These are the same axes in another order.",
+            "expected shape (2, 3, 5, 8), got (3, 2, 5, 8). These are the same axes in another order.",
         ),
-        (lambda x, *a: x.to_sparse(), "wanted an ordinary, dense tensor, got one of layout torch.sparse_coo."),
+        (lambda x, *a: x.to_sparse(), "expected an ordinary, dense tensor, got one of layout torch.sparse_coo."),
         (
             lambda x, *a: torch.nested.nested_tensor(list(x), layout=torch.jagged),
-            "wanted an ordinary, dense tensor, got a nested tensor.",
+            "expected an ordinary, dense tensor, got a nested tensor.",
         ),
-        (lambda x, *a: x.to("meta"), "wanted numbers, got a tensor on the device 'meta'"),
-        (lambda x, *a: x + 1j, "wanted real numbers, got torch.complex128"),
-        (lambda *a: 2 * rotate_complex(*a), "values differ, the first at [0, 0, 0, 0]: wanted"),
+        (lambda x, *a: x.to("meta"), "expected numbers, got a tensor on the device 'meta'"),
+        (lambda x, *a: x + 1j, "expected real numbers, got torch.complex128"),
+        (lambda *a: 2 * rotate_complex(*a), "values differ, the first at [0, 0, 0, 0]: expected"),
     ],
 )
 def test_what_is_wrong_is_said(fn: Callable[..., Any], message: str) -> None:
@@ -334,9 +334,9 @@ def test_what_is_wrong_is_said(fn: Callable[..., Any], message: str) -> None:
 
 
 def test_counts_and_pairs_are_described() -> None:
-    assert "wanted an integer, got a float" in HW1["kv_cache_elements"].grade(lambda c: 1.0).message
-    assert re.search(r"wanted [\d,]+, got 7\.", HW1["kv_cache_elements"].grade(lambda c: 7).message)
-    assert "wanted 2 values (latent, k_rope), got None" in HW1["compress"].grade(lambda *a: None).message
+    assert "expected an integer, got a float" in HW1["kv_cache_elements"].grade(lambda c: 1.0).message
+    assert re.search(r"expected [\d,]+, got 7\.", HW1["kv_cache_elements"].grade(lambda c: 7).message)
+    assert "expected 2 values (latent, k_rope), got None" in HW1["compress"].grade(lambda *a: None).message
     right = HW1["compress"].reference
     assert (
         "k_rope: 60 of 60 values differ" in HW1["compress"].grade(lambda *a: (right(*a)[0], 3 * right(*a)[1])).message
@@ -390,7 +390,7 @@ def test_a_nan_is_explained() -> None:
 def test_a_short_case_is_told_where_values_differ() -> None:
     plain = HW1["kv_cache_elements"]
     told = plain.grade(lambda config: plain.reference(config) + (config.get("kv_lora_rank") or 0) // 7)
-    assert re.search(r"wanted [\d,]+, got [\d,]+\. In this case: config {num_hidden_layers: \d", told.message)
+    assert re.search(r"expected [\d,]+, got [\d,]+\. In this case: config {num_hidden_layers: \d", told.message)
     assert "In this case" not in plain.grade(lambda config: "7").message
     assert "In this case" not in HW1["rotate"].grade(lambda *a: 2 * rotate_complex(*a)).message
     assert re.search(r"In this case: load \[\d+, ", BANK["hw2_moe"]["max_violation"].grade(lambda load: -3.0).message)
@@ -429,8 +429,10 @@ def test_a_near_miss_is_told_from_another_formula() -> None:
     exact = torch.arange(1.0, 9.0).double()
     for near, far in ((exact * (1 + 1e-4), exact * 1.01), (exact[3].item() * (1 - 5e-4), exact[3].item() * 1.002)):
         right = exact if isinstance(near, Tensor) else exact[3].item()
-        assert "So near a miss" in str(difference(near, right)) and "So near" not in str(difference(far, right))
-    assert "So near a miss" in str(difference(1.01, Roughly(1))) and "So near" not in str(difference(1.03, Roughly(1)))
+        assert "Such a near miss" in str(difference(near, right)) and "near miss" not in str(difference(far, right))
+    assert "Such a near miss" in str(difference(1.01, Roughly(1))) and "near miss" not in str(
+        difference(1.03, Roughly(1))
+    )
 
 
 @pytest.fixture(params=["meta", "cuda:9"])
@@ -470,7 +472,7 @@ def test_a_count_that_cannot_be_read_is_said(make: Callable[[], Tensor]) -> None
         outcome = HW1[name].grade(lambda *a: make())
         assert outcome.points == 0 and "got" in outcome.message
     latent, key = HW1["compress"].grade(lambda *a: (make(), make())), HW1["compress"].grade(lambda *a: [make()] * 2)
-    assert latent.message == key.message and latent.message.startswith("Case 1 of 3: latent: wanted")
+    assert latent.message == key.message and latent.message.startswith("Case 1 of 3: latent: expected")
 
 
 def test_an_unwritten_function_says_so() -> None:
@@ -633,4 +635,4 @@ def test_a_decode_step_is_judged_like_any_case() -> None:
     broken = exercise.grade(lambda q, *rest: 1 / 0 if q.shape[1] == 1 else exercise.reference(q, *rest))
     assert broken.points == 0 and "It did not run on case 3 of 4: ZeroDivisionError" in broken.message
     dodging = exercise.grade(lambda q, *rest: torch.zeros(1) if q.shape[1] == 1 else exercise.reference(q, *rest))
-    assert dodging.points == 0 and "wanted shape" in dodging.message
+    assert dodging.points == 0 and "expected shape" in dodging.message

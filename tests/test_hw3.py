@@ -436,7 +436,7 @@ def test_a_stop_is_named_only_after_the_same_answers_and_with_the_same_error() -
     for error in (ValueError, TypeError):
         told = f"case 3 of 3: {error.__name__}: oh. Its inputs: acceptance 1, depth 3."
         assert told in exercise.grade(stopping(1.0, error)).message
-    assert exercise.grade(stopping(2.0, ZeroDivisionError)).message.startswith("Case 1 of 3: wanted ")
+    assert exercise.grade(stopping(2.0, ZeroDivisionError)).message.startswith("Case 1 of 3: expected ")
     assert exercise.grade(lambda a, depth: 1 / 0).message.startswith("It did not run on case 1 of 3: ZeroDivision")
     assert "matches" not in exercise.grade(lambda a, depth: 1 / 0).message.partition(" The line: ")[0]
 
@@ -494,18 +494,18 @@ def logits_replaced(logits: list[Any], tokens: Tensor, weight: float) -> float:
 @pytest.mark.parametrize(
     ("name", "fn", "message"),
     [
-        ("tokens_per_step", lambda a, depth: None, "wanted a number, got None; is the `return` missing?"),
+        ("tokens_per_step", lambda a, depth: None, "expected a number, got None; is the `return` missing?"),
         ("mtp_loss", first_logits_changed, "It changed its input logits"),
         ("mtp_loss", logits_taken_out, "It changed its input logits"),
         ("mtp_loss", logits_replaced, "It changed its input logits"),
         ("mtp_loss", lambda x, *a: x[9], "Its inputs: logits [(2, 8, 11), (2, 7, 11), (2, 6, 11)], tokens (2, 10)"),
-        ("mtp_loss", lambda x, *a: x, "wanted a number, got a list."),
-        ("mtp_pairs", lambda *a: None, "wanted 2 values (joined, predicted), got None"),
-        ("mtp_pairs", lambda t, k: t, "wanted 2 values (joined, predicted), got a tensor of shape (2, 9)"),
+        ("mtp_loss", lambda x, *a: x, "expected a number, got a list."),
+        ("mtp_pairs", lambda *a: None, "expected 2 values (joined, predicted), got None"),
+        ("mtp_pairs", lambda t, k: t, "expected 2 values (joined, predicted), got a tensor of shape (2, 9)"),
         ("mtp_input", lambda *a: input_by_library(*a).mT, "The axes are b s d; yours look like b d s."),
-        ("verify_greedy", lambda *a: greedy_by_loop(*a).tolist(), "wanted a tensor of shape (2,), got a list."),
-        ("verify_greedy", lambda *a: 7 + 0 * greedy_by_loop(*a), "values differ, the first at [0]: wanted"),
-        ("verify_sampled", lambda d, q, p, u: q[-1], "Case 1 of 9: wanted shape (3,), got (9,)."),
+        ("verify_greedy", lambda *a: greedy_by_loop(*a).tolist(), "expected a tensor of shape (2,), got a list."),
+        ("verify_greedy", lambda *a: 7 + 0 * greedy_by_loop(*a), "values differ, the first at [0]: expected"),
+        ("verify_sampled", lambda d, q, p, u: q[-1], "Case 1 of 9: expected shape (3,), got (9,)."),
     ],
 )
 def test_what_is_wrong_is_said(name: str, fn: Callable[..., Any], message: str) -> None:

@@ -301,18 +301,22 @@ def test_messages_are_short_and_tell_the_mistake() -> None:
 @pytest.mark.parametrize(
     ("name", "fn", "message"),
     [
-        ("fit_power_law", lambda x, y: 2.0, "wanted 2 values (coefficient, exponent), got a float."),
+        ("fit_power_law", lambda x, y: 2.0, "expected 2 values (coefficient, exponent), got a float."),
         ("fit_power_law", lambda x, y: x.sub_(1), "It changed its input x"),
-        ("fit_power_law", lambda x, y: x.to("meta"), "wanted numbers, got a tensor on the device"),
-        ("isoflop_optimum", lambda n, y: n, "wanted a number, got a tensor of shape (3,)"),
+        ("fit_power_law", lambda x, y: x.to("meta"), "expected numbers, got a tensor on the device"),
+        ("isoflop_optimum", lambda n, y: n, "expected a number, got a tensor of shape (3,)"),
         ("isoflop_optimum", lambda n, y: 10**400, "got inf."),
-        ("parametric_loss", lambda t, n, d: [None], "wanted a tensor of shape (5,), got a list."),
-        ("parametric_loss", lambda t, n, d: np.array(["a"]), "wanted a tensor of shape (5,), got a NumPy array."),
+        ("parametric_loss", lambda t, n, d: [None], "expected a tensor of shape (5,), got a list."),
+        ("parametric_loss", lambda t, n, d: np.array(["a"]), "expected a tensor of shape (5,), got a NumPy array."),
         ("parametric_loss", lambda t, n, d: law_by_numpy(t, n, d) + 1, "Every number of theta counts"),
         ("huber_objective", lambda *a: None, "got None; is the `return` missing?"),
-        ("bootstrap_interval", lambda *a: torch.zeros(3), "wanted 2 values (low, high), got 3 values."),
-        ("forecast", lambda runs, flops: None, "Case 1 of 3: wanted a number, got None; is the `return` missing?"),
-        ("forecast", lambda runs, flops: torch.ones((), device="meta"), "Case 1 of 3: wanted numbers, got a tensor on"),
+        ("bootstrap_interval", lambda *a: torch.zeros(3), "expected 2 values (low, high), got 3 values."),
+        ("forecast", lambda runs, flops: None, "Case 1 of 3: expected a number, got None; is the `return` missing?"),
+        (
+            "forecast",
+            lambda runs, flops: torch.ones((), device="meta"),
+            "Case 1 of 3: expected numbers, got a tensor on",
+        ),
         ("forecast", lambda runs, flops: runs[99], "Its inputs: runs 35 such as ("),
         ("forecast", lambda runs, flops: runs.pop()[2], "It changed its input runs"),
     ],
@@ -404,7 +408,7 @@ def test_points_of_a_forecast_fall_from_one_percent_to_what_takes_no_insight(see
             errors[which] = -(end - share * (end - 0.01))
             outcome = FORECAST.grade(off_by(*errors, seed=seed), seed)
             assert outcome.points == pytest.approx(4 * share, abs=0.006)
-            assert f"Case {which + 1} of 3 is the furthest off: wanted " in outcome.message
+            assert f"Case {which + 1} of 3 is the furthest off: expected " in outcome.message
             assert f"{-errors[which]:.1%} too low. Within 1% earns all points; {end:.1%} off, as " in outcome.message
         for error in (end, -end, 1.5 * end, 9 * end, math.inf, math.nan):
             errors = [0.0, 0.0, 0.0]
@@ -474,6 +478,6 @@ def test_a_distance_needs_no_case_but_the_worst() -> None:
     share, message = scale.judge([2.11, np.float32(2.02)], [2.0, 2.0], cases)
     assert share == pytest.approx(0.5)
     assert message == (
-        "Case 1 of 2 is the furthest off: wanted 2, got 2.11, 5.5% too high. Within 1% earns all points; 10.0% off, as "
-        "a guess is, earns none."
+        "Case 1 of 2 is the furthest off: expected 2, got 2.11, 5.5% too high. Within 1% earns all points; 10.0% off, "
+        "as a guess is, earns none."
     )

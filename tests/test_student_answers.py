@@ -134,24 +134,28 @@ def stopping(at: int, before: Callable[..., Any], error: Exception) -> Callable[
         (
             "rotate",
             lambda x, *rest: x.numpy(),
-            "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got a NumPy array.",
+            "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got a NumPy array.",
         ),
-        ("rotate", lambda x, *rest: x.tolist(), "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got a list."),
-        ("rotate", lambda x, *rest: x.mT, "Case 1 of 3: wanted shape (2, 3, 5, 8), got (2, 3, 8, 5)."),
+        ("rotate", lambda x, *rest: x.tolist(), "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got a list."),
+        ("rotate", lambda x, *rest: x.mT, "Case 1 of 3: expected shape (2, 3, 5, 8), got (2, 3, 8, 5)."),
         ("rotate", lambda x, *rest: x + 1, "Case 1 of 3: 240 of 240 values differ"),
-        ("rotate", lambda x, *rest: None, "Case 1 of 3: wanted a tensor of shape (2, 3, 5, 8), got None; is the"),
+        ("rotate", lambda x, *rest: None, "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got None; is the"),
         (
             "rotate",
             lambda x, positions, *rest: EXERCISES["rotate"].reference(x, -positions, *rest),
             "the opposite turn",
         ),
-        ("forecast", lambda runs, flops: [1.0], "Case 1 of 3: wanted a number, got a list."),
+        ("forecast", lambda runs, flops: [1.0], "Case 1 of 3: expected a number, got a list."),
         (
             "affinities",
             lambda x, *rest: x.numpy(),
-            "Case 1 of 4: affinities: wanted a tensor of shape (5, 7), got a NumPy",
+            "Case 1 of 4: affinities: expected a tensor of shape (5, 7), got a NumPy",
         ),
-        ("route", lambda *a: [x.tolist() for x in EXERCISES["route"].reference(*a)], "Case 1 of 6: indices: wanted a"),
+        (
+            "route",
+            lambda *a: [x.tolist() for x in EXERCISES["route"].reference(*a)],
+            "Case 1 of 6: indices: expected a",
+        ),
     ],
 )
 def test_the_first_case_that_shows_something_decides(name: str, before: Callable[..., Any], said: str, at: int) -> None:
@@ -175,7 +179,7 @@ def test_an_input_that_is_changed_later_comes_after_a_wrong_answer() -> None:
     def changing(x: Tensor, positions: Tensor, theta: float) -> Any:
         return x.mul_(2) if x.dtype == torch.bfloat16 else x.numpy()
 
-    assert EXERCISES["rotate"].grade(changing).message.startswith("Case 1 of 3: wanted a tensor")
+    assert EXERCISES["rotate"].grade(changing).message.startswith("Case 1 of 3: expected a tensor")
 
 
 def test_answers_before_a_stop_that_match_several_mistakes_name_none() -> None:
@@ -185,7 +189,7 @@ def test_answers_before_a_stop_that_match_several_mistakes_name_none() -> None:
     wrongs = [m for m in exercise.mistakes if "minlength" in m.message or "used experts alone" in m.message]
     for mistake in wrongs:
         said = exercise.grade(stopping(2, mistake.wrong, OSError())).message
-        assert said.startswith("Case 1 of 3: wanted shape (7,), got (6,).")
+        assert said.startswith("Case 1 of 3: expected shape (7,), got (6,).")
         assert exercise.grade(mistake.wrong).message == mistake.message
     assert len(wrongs) == 2
 
@@ -193,7 +197,7 @@ def test_answers_before_a_stop_that_match_several_mistakes_name_none() -> None:
 def test_a_wrong_type_in_one_part_comes_before_wrong_values_in_another() -> None:
     exercise = EXERCISES["compress"]
     said = exercise.grade(lambda *a: (exercise.reference(*a)[0] + 1, None)).message
-    assert said == "Case 1 of 3: k_rope: wanted a tensor of shape (2, 5, 6), got None."
+    assert said == "Case 1 of 3: k_rope: expected a tensor of shape (2, 5, 6), got None."
 
 
 # Numbers and grammar -------------------------------------------------------------------------------------------------
@@ -213,7 +217,7 @@ def test_numbers_are_written_in_one_way() -> None:
     last = EXERCISES["tokens_per_step"].grade(
         lambda a, depth: 2.5 if a == 1 else EXERCISES["tokens_per_step"].reference(a, depth)
     )
-    assert "In this case: acceptance 1, depth 3." in last.message and "wanted 4, got 2.5." in last.message
+    assert "In this case: acceptance 1, depth 3." in last.message and "expected 4, got 2.5." in last.message
     for exercise in EXERCISES.values():
         said = exercise.grade(stops).message + exercise.grade(lambda *a: -7.5).message
         assert not re.search(r"\d\.0+\b", said), said
@@ -228,12 +232,12 @@ def test_one_value_is_not_a_plural() -> None:
         return out
 
     assert re.match(
-        r"Case 1 of 6: 1 of 2 values differs, at \[1\]: wanted \d+, got \d+\.$", exercise.grade(one_off).message
+        r"Case 1 of 6: 1 of 2 values differs, at \[1\]: expected \d+, got \d+\.$", exercise.grade(one_off).message
     )
     short = exercise.grade(
         lambda draft, logits: exercise.reference(draft, logits) if len(draft) > 1 else one_off(draft, logits)
     )
-    assert re.match(r"Case 4 of 6: wanted \d+, got \d+\.$", short.message)
+    assert re.match(r"Case 4 of 6: expected \d+, got \d+\.$", short.message)
     assert (
         "60 of 60 values differ, the first at [0, 0, 0]: "
         in EXERCISES["compress"]

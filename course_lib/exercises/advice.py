@@ -480,7 +480,7 @@ ADVICE = (
     Advice(
         TypeError,
         r"expected Tensor as element \d+ in argument \d+, but got (?:float|int)$",
-        "This joins tensors: torch.tensor([...]) makes one of a list of numbers.",
+        "This joins tensors: torch.tensor([...]) turns a list of numbers into one.",
     ),
     Advice(
         AttributeError,

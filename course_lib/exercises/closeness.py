@@ -40,7 +40,7 @@ class Closeness:
     def _judge_one(self, answer: Any, truth: float, case: dict[str, Any], discreet: bool) -> tuple[float, str]:
         got = number(answer)
         if discreet and (got is None or not 0 < got < MOST):
-            return 0, ": wanted a loss in nats, a number above 0."
+            return 0, ": expected a loss in nats, a number above 0."
         if got is None:
             return 0, f": {difference(answer, truth)}"
         if not 0 < got < MOST:
@@ -49,13 +49,13 @@ class Closeness:
                 if got != got
                 else "is it another number?"
             )
-            return 0, f": wanted a loss in nats, got {got:.5g}: {why}"
+            return 0, f": expected a loss in nats, got {got:.5g}: {why}"
         error = abs(got / truth - 1)
         guess, end = min(
             ((name, abs(value / truth - 1)) for name, value in self.guesses(case).items()), key=lambda each: each[1]
         )
         side = "high" if got > truth else "low"
-        values = "" if discreet else f"wanted {truth:.5g}, got {got:.5g}, "
+        values = "" if discreet else f"expected {truth:.5g}, got {got:.5g}, "
         said = (
             f" is the furthest off: {values}{error:.1%} too {side}. "
             f"Within {self.full:.0%} earns all points; {end:.1%} off, as {guess} is, earns none."

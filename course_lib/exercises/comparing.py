@@ -1,4 +1,4 @@
-"""When two answers are the same, and how to describe their first difference."""
+"""Whether two answers are the same, and how to describe the first difference between them."""
 
 import math
 import numbers
@@ -10,88 +10,105 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# relative to the largest expected value: what float32 keeps whatever the order of operations, and what 8 bits keep
-TOLERANCE, NARROW_TOLERANCE = 1e-5, 2e-2
-NARROW = (torch.float16, torch.bfloat16)
+# Relative to the largest expected value: the accuracy of float32 for any order of operations, and that of 8 bits.
+TOLERANCE, HALF_TOLERANCE = 1e-5, 2e-2
+HALF = (torch.float16, torch.bfloat16)
 NEAR = 1e-3  # a wrong formula is rarely this close
 NO_NUMBER = "A nan comes from 0/0, from inf - inf, or from a softmax over nothing but -inf."
-NEARLY = "So near a miss is usually one of precision: float32, a rounded number, a grid that is too coarse."
-NO_VALUES = {  # what a function returns that was written in one of these ways
+NEARLY = "Such a near miss usually comes from lost precision: float32, a rounded number, or a grid that is too coarse."
+ROUNDED = "Half precision keeps only 2 or 3 digits: compute and return it in float32 or wider."
+NO_VALUES = {  # what a function returns that is not written as it should be
     type(None): "None; is the `return` missing?",
     GeneratorType: "a generator: a function with a `yield` makes one, so write `return`.",
     CoroutineType: "a coroutine: write `def`, not `async def`.",
     AsyncGeneratorType: "an async generator: write `def` and `return`, not `async def` and `yield`.",
 }
-LONGEST = 10**21  # integers from here on are described by their number of digits
+LONGEST = 10**21  # from here on, integers are described by their number of digits
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What was wanted, and what came instead."""
+    """What was expected, and what came instead."""
 
-    wanted: str
+    expected: str
     got: str
-    after: str = ""  # an explanation, in whole sentences
-    of_values: bool = False  # type and shape are right, the numbers are not
-    part: str = ""  # which of several answers it is
+    after: str = ""  # an explanation in whole sentences
+    of_values: bool = False  # the type and the shape are right, but not the numbers
+    part: str = ""  # the name of the answer, if there are several
 
     def __str__(self) -> str:
         return f"{self.expectation}, got {self.got}{self.after and ' '}{self.after}"
 
     @property
     def expectation(self) -> str:
-        return f"{self.part}{self.part and ': '}{self.wanted}"
+        return f"{self.part}{self.part and ': '}{self.expected}"
 
 
 class Roughly(float):
-    """An expected number that a search finds only approximately: one part in a thousand is near enough."""
+    """An expected number that a search can only approximate: one part in a thousand is close enough."""
 
     tolerance, near = 1e-3, 2e-2
 
 
 class Single(Roughly):
-    """An expected number of which float32 keeps fewer digits than usual, 2e-4 at worst."""
+    """An expected number that float32 computes less accurately than usual, with an error of 2e-4 at worst."""
 
     tolerance, near = 3e-4, 2e-3
 
 
 def single(answer: Any) -> Any:
-    """A float is compared with the precision of float32; anything else is returned as it is."""
+    """Makes a float one that is compared with this accuracy, and returns anything else unchanged."""
     return Single(answer) if isinstance(answer, float) else answer
 
 
-def same(answer: Any, expected: Any) -> bool:
-    return difference(answer, expected) is None
+def same(answer: Any, expected: Any, *, like: Any = None) -> bool:
+    return difference(answer, expected, like=like) is None
 
 
 def difference(
-    answer: Any, expected: Any, parts: tuple[str, ...] = (), axes: str = "", note: str = ""
+    answer: Any,
+    expected: Any,
+    parts: tuple[str, ...] = (),
+    axes: str = "",
+    note: str = "",
+    *,
+    like: Any = None,
 ) -> Difference | None:
-    """The first way in which `answer` is not `expected`; None if it is.
+    """The first difference between `answer` and `expected`; None if they are the same.
 
-    `parts` names the answers if there are several, `axes` gives the letters of a tensor's axes, and `note` is added
-    where values differ.
+    `parts` names the answers if there are several, `axes` has the letters of a tensor's axes, and `note` is added
+    where values differ. Tensors are compared with the accuracy of half precision where `like` is in half precision,
+    which is `expected` unless given. The answer has no say in this, since the student chooses its dtype.
     """
-    found = _difference(answer, expected, parts, axes, note)
+    found = _difference(answer, expected, parts, axes, note, expected if like is None else like)
     if found and (hint := next((hint for kind, hint in NO_VALUES.items() if isinstance(answer, kind)), "")):
         return replace(found, got=hint)
     return found
 
 
-def _difference(answer: Any, expected: Any, parts: tuple[str, ...], axes: str, note: str) -> Difference | None:
+def in_half(value: Any) -> bool:
+    """Whether a tensor or an array is in half precision."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype == np.float16
+    return isinstance(value, Tensor) and value.dtype in HALF
+
+
+def _difference(
+    answer: Any, expected: Any, parts: tuple[str, ...], axes: str, note: str, like: Any
+) -> Difference | None:
     if isinstance(answer, Tensor) and (hollow := _hollow(answer)):
         return hollow
     if isinstance(expected, tuple):
-        return _tuple_difference(answer, expected, parts, note)
+        return _tuple_difference(answer, expected, parts, note, like)
     if isinstance(expected, Tensor):
-        return _tensor_difference(answer, expected, axes, note)
+        return _tensor_difference(answer, expected, axes, note, in_half(like))
     if isinstance(expected, int):
         return _count_difference(answer, expected)
     return _number_difference(answer, expected)
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Names of the arguments that are not what they were."""
+    """The names of the arguments that have changed."""
     return ", ".join(name for name in before if not _identical(before[name], after[name]))
 
 
@@ -105,63 +122,68 @@ def _identical(a: Any, b: Any) -> bool:
     return a == b
 
 
-def _tuple_difference(answer: Any, expected: tuple[Any, ...], parts: tuple[str, ...], note: str) -> Difference | None:
-    """Prefers a wrong type or shape in any part over wrong values in an earlier one."""
+def _tuple_difference(
+    answer: Any, expected: tuple[Any, ...], parts: tuple[str, ...], note: str, like: Any
+) -> Difference | None:
+    """A wrong type or shape in any part comes before wrong values in an earlier one."""
     names = parts or tuple(f"part {i}" for i in range(len(expected)))
     if not isinstance(answer, tuple | list) or len(answer) != len(expected):
         got = f"{len(answer)} values." if isinstance(answer, tuple | list) else _kind(answer)
-        return Difference(f"wanted {len(expected)} values ({', '.join(names)})", got)
+        return Difference(f"expected {len(expected)} values ({', '.join(names)})", got)
+    likes = like if isinstance(like, tuple) and len(like) == len(expected) else (like,) * len(expected)
     found = []
-    for name, a, e in zip(names, answer, expected, strict=True):
-        if each := _difference(a, e, (), "", note):
+    for name, a, e, each_like in zip(names, answer, expected, likes, strict=True):
+        if each := _difference(a, e, (), "", note, each_like):
             found.append(replace(each, part=name))
     return min(found, key=lambda each: each.of_values, default=None)
 
 
 def _hollow(answer: Tensor) -> Difference | None:
-    """Why the numbers of a tensor cannot be read; None if they can."""
+    """Why the numbers in a tensor cannot be read; None if they can."""
     if answer.is_meta:
-        return Difference("wanted numbers", "a tensor on the device 'meta', which has a shape but no numbers.")
+        return Difference("expected numbers", "a tensor on the device 'meta', which has a shape but no numbers.")
     if answer.layout != torch.strided or answer.is_nested:
         kind = "a nested tensor." if answer.is_nested else f"one of layout {answer.layout}."
-        return Difference("wanted an ordinary, dense tensor", kind)
+        return Difference("expected an ordinary, dense tensor", kind)
     return None
 
 
 def _other_order(answer: Tensor, expected: Tensor, axes: str) -> str:
-    """What to say about an answer whose axes are exchanged, as far as their sizes show it."""
-    wanted = list(expected.shape)
-    if sorted(answer.shape) != sorted(wanted):
+    """What to say about an answer whose axes are in another order, as far as their sizes tell."""
+    sizes = list(expected.shape)
+    if sorted(answer.shape) != sorted(sizes):
         return ""
     letters = axes.split()
-    if len(letters) != len(wanted) or len(set(wanted)) < len(wanted):
+    if len(letters) != len(sizes) or len(set(sizes)) < len(sizes):
         return "These are the same axes in another order."
-    return f"The axes are {axes}; yours look like {' '.join(letters[wanted.index(size)] for size in answer.shape)}."
+    return f"The axes are {axes}; yours look like {' '.join(letters[sizes.index(size)] for size in answer.shape)}."
 
 
-def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str) -> Difference | None:
+def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str, half: bool) -> Difference | None:
     if not isinstance(answer, Tensor):
-        return Difference(f"wanted a tensor of shape {tuple(expected.shape)}", _kind(answer), _to_tensor(answer))
+        return Difference(f"expected a tensor of shape {tuple(expected.shape)}", _kind(answer), _to_tensor(answer))
     if answer.shape != expected.shape:
-        wanted, got = (f"{tuple(x.shape)}" for x in (expected, answer))
-        return Difference(f"wanted shape {wanted}", f"{got}.", _other_order(answer, expected, axes))
+        return Difference(
+            f"expected shape {tuple(expected.shape)}", f"{tuple(answer.shape)}.", _other_order(answer, expected, axes)
+        )
     if answer.is_complex() or answer.dtype == torch.bool:
-        return Difference("wanted real numbers", f"{answer.dtype}.")
-    narrow = answer.dtype in NARROW or expected.dtype in NARROW
+        return Difference("expected real numbers", f"{answer.dtype}.")
+    half = half and expected.is_floating_point()
     a, e = answer.detach().cpu().double(), expected.double()
-    bound = (NARROW_TOLERANCE if narrow else TOLERANCE) * max(_largest(e), 1e-300)
+    bound = (HALF_TOLERANCE if half else TOLERANCE) * max(_largest(e), 1e-300)
     wrong = ~((a - e).abs() <= bound) & ~(a.isnan() & e.isnan()) & (a != e)
     if not wrong.any():
         return None
     where = tuple(wrong.nonzero()[0].tolist())
-    nearly = not narrow and _largest(a - e) <= NEAR * _largest(e) and not (a - e).isnan().any()
-    why = NO_NUMBER if a[where].isnan() else note or (NEARLY if nearly else "")
-    wanted = f"{_how_many(wrong)}wanted {e[where].item():.6g}"
-    return Difference(wanted, f"{a[where].item():.6g}.", why, of_values=True)
+    nearly = not half and _largest(a - e) <= NEAR * _largest(e) and not (a - e).isnan().any()
+    rounded = ROUNDED if in_half(answer) and not half else ""
+    why = rounded or (NO_NUMBER if a[where].isnan() else note or (NEARLY if nearly else ""))
+    said = f"{_how_many(wrong)}expected {e[where].item():.6g}"
+    return Difference(said, f"{a[where].item():.6g}.", why, of_values=True)
 
 
 def _how_many(wrong: Tensor) -> str:
-    """How many values are wrong and where the first one is; nothing where there is only one."""
+    """How many values are wrong, and where the first one is; empty if there is only one value."""
     count, of = int(wrong.sum()), wrong.numel()
     if of == 1:
         return ""
@@ -179,7 +201,7 @@ def _largest(values: Tensor) -> float:
 
 
 def _scalar(answer: Any) -> Any:
-    """A tensor or array that holds one number, as that number."""
+    """The number in a tensor or array that holds only one; anything else unchanged."""
     if isinstance(answer, Tensor):
         return answer.item() if answer.numel() == 1 else answer
     return answer.item() if isinstance(answer, np.ndarray | np.generic) and answer.size == 1 else answer
@@ -190,10 +212,10 @@ def _count_difference(answer: Any, expected: int) -> Difference | None:
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):
         whole = isinstance(got, float) and got.is_integer()
         divides = "A count is an integer: divide with //, which keeps integers." if whole else ""
-        return Difference("wanted an integer", _kind(answer), divides)
+        return Difference("expected an integer", _kind(answer), divides)
     if int(got) == expected:
         return None
-    return Difference(f"wanted {expected:,}", f"{_integer(int(got))}.", of_values=True)
+    return Difference(f"expected {expected:,}", f"{_integer(int(got))}.", of_values=True)
 
 
 def _integer(value: int) -> str:
@@ -203,7 +225,7 @@ def _integer(value: int) -> str:
 
 
 def number(answer: Any) -> float | None:
-    """As a float, if it is a real number or holds exactly one; else None."""
+    """`answer` as a float if it is a real number, or a tensor or array that holds one; otherwise None."""
     if isinstance(answer, Tensor) and _hollow(answer):
         return None
     got = _scalar(answer)
@@ -211,25 +233,26 @@ def number(answer: Any) -> float | None:
         return None
     try:
         return float(got)
-    except OverflowError:  # an integer that no float can hold
+    except OverflowError:  # an integer too large for a float
         return math.inf
 
 
 def _number_difference(answer: Any, expected: float) -> Difference | None:
     got = number(answer)
     if got is None:
-        return Difference("wanted a number", _kind(answer))
+        return Difference("expected a number", _kind(answer))
     tolerance = expected.tolerance if isinstance(expected, Roughly) else TOLERANCE
     right = math.isclose(got, expected, rel_tol=tolerance, abs_tol=0.0)
     if right or (math.isnan(got) and math.isnan(expected)):
         return None
     near = expected.near if isinstance(expected, Roughly) else NEAR
     nearly = NEARLY if math.isclose(got, expected, rel_tol=near, abs_tol=0.0) else ""
-    return Difference(f"wanted {expected:.6g}", f"{got:.6g}.", nearly, of_values=True)
+    why = ROUNDED if in_half(answer) else nearly
+    return Difference(f"expected {expected:.6g}", f"{got:.6g}.", why, of_values=True)
 
 
 def _kind(answer: Any) -> str:
-    """What an answer of the wrong type is; the end of a sentence."""
+    """Names the type of a wrong answer, as the end of a sentence."""
     if answer is None:
         return "None."
     if answer is ...:
@@ -241,14 +264,12 @@ def _kind(answer: Any) -> str:
 
 
 def _to_tensor(answer: Any) -> str:
-    """How to make a tensor out of an answer that should have been one."""
+    """How to turn an answer into the tensor that it should have been."""
     if isinstance(answer, np.ndarray):
-        return "PyTorch's own functions keep it a tensor; torch.from_numpy(...) turns an array back into one."
+        return "PyTorch's own functions return tensors; torch.from_numpy(...) turns an array back into one."
     if isinstance(answer, list):
         inside = answer[0] if answer else None
-        return (
-            "torch.stack(...) makes one of a list of tensors."
-            if isinstance(inside, Tensor)
-            else ("torch.tensor(...) makes one of a list of numbers.")
-        )
+        if isinstance(inside, Tensor):
+            return "torch.stack(...) turns a list of tensors into one."
+        return "torch.tensor(...) turns a list of numbers into one."
     return ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.closeness import Closeness
-from course_lib.exercises.comparing import Difference, changed, difference, number, same
+from course_lib.exercises.comparing import ROUNDED, Difference, changed, difference, number, same
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.telling import UNWRITTEN, explained, facts, shortened, unwritten
 
@@ -245,10 +245,20 @@ class Key:
         with blame_exercise(self.exercise.name):
             return [self.exercise.canonical(_run(self.exercise.reference, case)) for case in self.cases]
 
-    def matches(self, mistake: Misconception, answers: list[Any], alike: Callable[[Any, Any], bool] = same) -> bool:
+    def matches(
+        self, mistake: Misconception, answers: list[Any], alike: Callable[[Any, Any], bool] | None = None
+    ) -> bool:
         """Whether the mistake gives the same `answers` to the first cases."""
-        made = (self.mistaken(mistake, number) for number in range(len(answers)))
-        return all(not isinstance(m, Exception) and alike(a, m) for a, m in zip(answers, made, strict=True))
+        for which, answer in enumerate(answers):
+            made = self.mistaken(mistake, which)
+            if isinstance(made, Exception) or not (alike or self._alike(which))(answer, made):
+                return False
+        return True
+
+    def _alike(self, which: int) -> Callable[[Any, Any], bool]:
+        """Compares answers to a case with the accuracy of half precision if the right or the wrong one is in it."""
+        right = self.expected[which]
+        return lambda answer, made: same(answer, made) or same(answer, made, like=right)
 
     def _work_out(self, mistake: Misconception, number: int) -> Any:
         """The mistake's answer, or its error if it cannot even run on this case."""
@@ -302,5 +312,7 @@ def _error(fn: Function, case: Case) -> BaseException | None:
 
 
 def _discreet(found: Difference) -> str:
-    """Without the answer, which may be the inputs, and without what would have been right."""
-    return "its values are not right." if found.of_values else f"{found.expectation}."
+    """Without the answer, which may contain the inputs, and without the right one."""
+    if not found.of_values:
+        return f"{found.expectation}."
+    return f"its values are not right. {ROUNDED}" if found.after == ROUNDED else "its values are not right."
