@@ -62,11 +62,17 @@ def bootstrap(root: Path = ROOT) -> str:
     return (root / BOOTSTRAP).read_text(encoding="utf-8").rstrip()
 
 
-def badge(page: str, root: Path = ROOT) -> str:
-    """A line that opens `page`, a path in the repository."""
+def repository(root: Path = ROOT) -> str:
+    """OWNER/REPO of the course on GitHub; empty while nobody has said where it is."""
     found = REPOSITORY.search(bootstrap(root))
     assert found, f"no line REPOSITORY in {BOOTSTRAP}"
-    link = f"{COLAB}{found[1]}/blob/{BRANCH}/{page}" if found[1] else UNKNOWN
+    return found[1]
+
+
+def badge(page: str, root: Path = ROOT) -> str:
+    """A line that opens `page`, a path in the repository."""
+    name = repository(root)
+    link = f"{COLAB}{name}/blob/{BRANCH}/{page}" if name else UNKNOWN
     picture = b64encode(PICTURE.encode()).decode()
     return f'<a href="{link}"><img alt="Open in Colab" src="data:image/svg+xml;base64,{picture}"></a>'
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from course_grader import gradebook, grading, inert, release
+from course_grader import by_hand, gradebook, grading, inert, release
 from course_grader.feedback import write_feedback
 from course_grader.outputs import problems, write_outputs
 from course_grader.records import Record, Store
@@ -83,20 +83,31 @@ def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submissi
         raise ValueError(f"{error} What is marked is kept: the same command with --resume goes on.") from None
     records, folder = store.records(), order.out / order.assignment
     write_outputs(folder, records)
-    for record in tqdm(records, desc="feedback", unit="page", disable=None):
-        write_feedback(folder, record, pages)
+    for record in tqdm(records, desc="notebooks", unit="notebook", disable=None):
         gradebook.write_notebook(order.out, record, pages)
     gradebook.write_config(order.out)
-    said = ""
-    try:
-        gradebook.write_gradebook(order.out, pages, records)
-    except gradebook.GradebookError as error:
-        remedy = "Mend it or move it away, and run the same command with --resume."
-        said = f"{error}. The marks are safe in {store.folder}. {remedy}"
+    entries, said = _gradebook(order, pages, records)
+    for record in tqdm(records, desc="feedback", unit="page", disable=None):
+        write_feedback(folder, record, pages, entries.get(record.student, {}))
     _report(records, folder, len({record.student for record in records} - {each.student for each in chosen}))
     if said:
         console.print(Text(said, style="bold red"), soft_wrap=True)
     return not said
+
+
+def _gradebook(order: Order, pages: nbformat.NotebookNode, records: Sequence[Record]) -> tuple[by_hand.Entries, str]:
+    """Brings it up to date. What people entered there, and an error to report."""
+    errors, entries = [], {}
+    try:
+        gradebook.write_gradebook(order.out, pages, records)
+    except by_hand.GradebookError as error:
+        errors.append(f"{error}. The marks are safe in {order.out / order.assignment / 'records'}.")
+    try:
+        entries = by_hand.read(order.out / "gradebook.db", records)
+    except by_hand.GradebookError as error:
+        errors.append(f"{error}. Scores and comments that people entered are missing from this run's outputs.")
+    remedy = "Repair it or move it away, and run the same command with --resume."
+    return entries, " ".join([*errors, remedy] if errors else [])
 
 
 def _release(assignment: str) -> nbformat.NotebookNode:

@@ -40,6 +40,8 @@ from course_lib import files
 
 COURSE = "deepseek"
 MOST_SHOWN = 200  # cells other than the answers
+MISSING = "# No cell of the submission defines it."
+UNRECOGNIZED = "# The cell that defines it was not recognized; all other cells are at the end."
 # There is no such kernel, so nobody runs a cell by accident.
 NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, only to be read"}}
 # Ours, in nbgrader's database: which code the grades of a submitted notebook belong to.
@@ -219,7 +221,8 @@ def notebook(record: Record, release: NotebookNode) -> NotebookNode:
     for cell in made.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
         if name in answers:
-            cell.source = answers[name] or "# No cell of the submission defines it."
+            found = marks[f"check_{name}"].found or marks[f"check_{name}"].points
+            cell.source = answers[name] or (UNRECOGNIZED if found else MISSING)
         elif mark := marks.get(name):
             said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}"
             lines = textwrap.fill(said, 100) + "\n"  # formgrader cuts off longer lines

@@ -81,7 +81,7 @@ def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Ca
         *(f"autograded/{name}/{ASSIGNMENT}/{ASSIGNMENT}.ipynb" for name in ("ann", "bob", identity(record("Zoë, M.")))),
     }  # fmt: skip
     assert [row["points"] for row in rows(files[f"{ASSIGNMENT}/grades.csv"].decode())] == ["5"] * 3
-    assert b"return x</code>" in files[f"{ASSIGNMENT}/feedback/{slugs[0]}.html"]
+    assert b'<span class="k">return</span>' in files[f"{ASSIGNMENT}/feedback/{slugs[0]}.html"]
 
 
 def test_records_that_are_there_are_not_mixed_with_new_ones(handed_in: Path, marked: Calls) -> None:

@@ -1,19 +1,16 @@
-"""What comes out of grading, from records made by hand: the CSV, Gradescope's file, and the pages."""
+"""What comes out of grading, from records made by hand: the CSV and Gradescope's file."""
 
-import base64
 import csv
-import hashlib
 import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
-from course_grader import feedback, inert, outputs
+from course_grader import inert, outputs
 from course_lib.exercises import BANK
-from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record, rows
+from tests.records import ASSIGNMENT, EVIL, NAMES, record, rows
 
 # Text of students --------------------------------------------------------------------------------------------------
 
@@ -108,68 +105,3 @@ def test_gradescope_is_told_the_points_of_every_exercise() -> None:
     assert (first["score"], first["max_score"], first["number"]) == (2, 2, "1")
     assert first["output"] == "Case 1 of 4: " + inert.plain(EVIL)
     assert {result["output_format"], first["output_format"], result["test_output_format"]} == {"text"}
-
-
-# Pages -------------------------------------------------------------------------------------------------------------
-
-
-class Seen(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.code: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        before = [tag for tag, _ in self.tags[-2:]]
-        (self.code if before == ["pre", "code"] and data.strip() else self.text).append(data)
-
-
-WORDS = "html head meta title style body h1 h2 p bdi table thead tbody tr th td a code section strong pre"
-TAGS = set(WORDS.split(" "))
-ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "href", "id"}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_on_a_page_acts(name: str) -> None:
-    evil = replace(record(name, earned=1, message=EVIL, problem=EVIL), cells=[*CELLS, f"def compress(): {EVIL}"])
-    page = feedback.page(evil, RELEASE)
-    seen = Seen(page)
-    assert {tag for tag, _ in seen.tags} == TAGS
-    attributes = {(key, value) for _, attributes in seen.tags for key, value in attributes.items()}
-    assert {key for key, _ in attributes} <= ATTRIBUTES
-    assert {value for key, value in attributes if key == "href"} == {f"#{each}" for each in BANK[ASSIGNMENT]}
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\ud800-\udfff]", page)
-    assert inert.plain(name) in seen.text
-    page.encode("utf-8")
-
-
-def test_a_page_forbids_scripts_and_allows_its_own_style_only() -> None:
-    page = feedback.page(record("ann"), RELEASE)
-    (policy,) = (a["content"] for tag, a in Seen(page).tags if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy is not None and policy.startswith("default-src 'none'; ") and "unsafe" not in policy
-    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
-    assert style is not None
-    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}';" in policy
-    assert page.index("Content-Security-Policy") < page.index("<title>"), "it holds for what comes after it"
-    assert "http:" not in page and "https:" not in page and "url(" not in page
-
-
-def test_a_page_shows_points_messages_headings_and_the_students_own_code() -> None:
-    page = Seen(feedback.page(replace(record("ann", earned=2, message=EVIL), attempt=2), RELEASE))
-    words = " ".join(page.text)
-    assert "hw1: latent attention, built by you" in page.text and "5 of 20 points" in page.text
-    assert ", attempt 2" in words and "2. Where a token stands" in page.text and "3 of 3 points" in page.text
-    assert "Case 1 of 4: " + inert.plain(EVIL) in page.text
-    assert page.code == ["def rotate(x, positions, theta):\n    return x"]
-    assert page.text.count("No cell defines it.") == 5
-    unread = feedback.page(replace(record("ann", problem="The file is empty."), cells=[]), RELEASE)
-    assert "The file is empty." in unread and "No cell defines it." not in unread

@@ -1,0 +1,330 @@
+"""The page that a student reads: everything is on it, nothing on it acts, and it can be read everywhere."""
+
+import base64
+import hashlib
+import random
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from course_grader import colab, feedback, inert, listing
+from course_grader.by_hand import Entered
+from course_grader.records import Record
+from course_lib.exercises import BANK
+from tests.lab import CHROMIUM, chromium_page
+from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record
+
+
+class Seen(HTMLParser):
+    """The tags of a page with their attributes, its text, and the code on it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.code: list[str] = []
+        self._open: list[str] = []
+        self._text: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+        if tag == "pre":
+            self.code.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while tag in self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "pre" in self._open:
+            self.code[-1] += data
+        elif "style" not in self._open:
+            self._text.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self._text).split())
+
+    def values(self, key: str) -> set[str | None]:
+        return {attributes[key] for _, attributes in self.tags if key in attributes}
+
+
+def seen(record: Record, entered: Mapping[str, Entered] | None = None) -> Seen:
+    return Seen(feedback.page(record, RELEASE, entered or {}))
+
+
+def with_code(earned: Mapping[str, float], code: Mapping[str, str]) -> Record:
+    """Points by exercise, and a cell for each function."""
+    made = record("ann")
+    marks = [replace(mark, points=earned.get(mark.exercise, 0), found=mark.exercise in code) for mark in made.marks]
+    return replace(made, marks=marks, cells=list(code.values()))
+
+
+ALL = {name: exercise.points for name, exercise in BANK[ASSIGNMENT].items()}
+RIGHT = {name: f"def {name}(*given):\n    return given" for name in ALL}
+EVERYTHING = {name: Entered(1, 1, EVIL, look_again=True) for name in ALL}
+EVIL_RECORD = replace(
+    record("ann", earned=1, message=EVIL, problem=EVIL),
+    cells=[*CELLS, f'def compress(): {EVIL}\n    """</pre><script>alert(1)</script>{{'],
+    stopped=[EVIL],
+)
+
+# Nothing acts ----------------------------------------------------------------------------------------------------
+
+WORDS = "html head meta title style body h1 h2 h3 p bdi div svg rect table tbody tr th td a code span section aside"
+TAGS = {*WORDS.split(" "), "strong", "pre", "ol", "ul", "li"}
+ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "href", "id", "dir"}
+ATTRIBUTES |= {"viewbox", "preserveaspectratio", "aria-hidden", "x", "width", "height"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_on_a_page_acts(name: str) -> None:
+    text = feedback.page(replace(EVIL_RECORD, student=name), RELEASE, EVERYTHING)
+    page = Seen(text)
+    assert {tag for tag, _ in page.tags} <= TAGS
+    assert {key for _, attributes in page.tags for key in attributes} <= ATTRIBUTES
+    assert page.values("href") == {f"#{each}" for each in BANK[ASSIGNMENT]}
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\ud800-\udfff]", text)
+    assert " ".join(inert.plain(name).split()) in page.text
+    text.encode("utf-8")
+
+
+def test_a_page_forbids_scripts_and_allows_its_own_style_only() -> None:
+    page = feedback.page(record("ann"), RELEASE, {})
+    (policy,) = (a["content"] for tag, a in Seen(page).tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in policy
+    assert page.index("Content-Security-Policy") < page.index("<title>"), "it holds for what comes after it"
+    assert "http:" not in page and "https:" not in page and "url(" not in page
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome here")
+def test_in_a_browser_a_page_fits_and_nothing_runs(tmp_path: Path) -> None:
+    code = f"def rotate(x):\n{' ' * 60}return '{'W' * 300}', {'very_long_name * ' * 40}1"
+    made = replace(EVIL_RECORD, student="W" * 200, cells=[*EVIL_RECORD.cells, code])
+    (tmp_path / "page.html").write_text(feedback.page(made, RELEASE, EVERYTHING), encoding="utf-8")
+    noise: list[str] = []
+    with chromium_page() as page:
+        page.on("console", lambda message: noise.append(message.text))
+        page.on("dialog", lambda dialog: noise.append(dialog.message))
+        page.on("request", lambda request: noise.append(request.url) if "page.html" not in request.url else None)
+        page.goto((tmp_path / "page.html").as_uri())
+        for media, width in (("screen", 375), ("screen", 1000), ("print", 658)):  # A4 without its margins
+            page.emulate_media(media="print" if media == "print" else "screen")
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (media, width)
+            inside = "all => all.every(each => each.scrollWidth <= each.clientWidth)"
+            assert page.locator("pre").evaluate_all(inside), (media, width)
+        line = page.locator("pre span.i24").first  # wraps to the right of where it begins
+        edges = "each => [...each.getClientRects(), ...each.querySelector('span').getClientRects()].map(r => r.left)"
+        assert len(set(line.evaluate(edges))) > 1
+    assert noise == []
+
+
+# What it says ----------------------------------------------------------------------------------------------------
+
+
+def test_a_page_shows_points_messages_headings_and_the_students_own_code() -> None:
+    page = seen(replace(record("ann", earned=2, message="wanted `x`, " + EVIL), attempt=2))
+    assert "hw1: latent attention, built by you ann · attempt 2" in page.text and "5 of 20 points" in page.text
+    assert "2. Where a token stands rotate right 3 of 3 points" in page.text
+    assert "Case 1 of 4: wanted x, " + inert.plain(EVIL) in page.text
+    assert page.code == ["def rotate(x, positions, theta):\n    return x\n"]
+
+
+def test_bars_are_as_long_as_the_points() -> None:
+    made = with_code({**ALL, "rotate": 1.5, "compress": 0}, RIGHT)
+    text = feedback.page(made, RELEASE, {"kv_cache_elements": Entered(5), "absorbed_attention": Entered(-1)})
+    bars = dict(re.findall(r'href="#(\w+)".*?\n<td>(.*?)</td>', text))
+    widths = {name: re.findall(r'class="(\w+)" x="0.00" width="([\d.]+)"', bar) for name, bar in bars.items()}
+    track = ("track", "100.00")
+    assert widths["rotate"] == [track, ("some", "50.00")] and widths["compress"] == [track]
+    assert widths["expanded_attention"] == [track, ("all", "100.00")]
+    assert widths["kv_cache_elements"] == [track, ("all", "100.00")], "more than all points"
+    assert widths["absorbed_attention"] == [track], "less than none"
+
+
+def test_what_a_person_entered_counts_and_is_told_from_the_graders_mark() -> None:
+    entered = {
+        "rotate": Entered(2.5, 0.25, "Nearly: mind `theta`.\nSee me. <b>"),
+        "compress": Entered(1, look_again=True),
+        "kv_cache_elements": Entered(comment="Well done."),
+    }
+    page = seen(with_code({"kv_cache_elements": 2}, RIGHT), entered)
+    assert "5.75 of 20 points" in page.text and "rotate partly right 2.75 of 3 points" in page.text
+    assert "The grader gave 0 of 3 points: Case 1 of 4" in page.text
+    mine = "From your instructor 2.5 of 3 points, instead of the grader's 0. Extra credit: +0.25 points."
+    assert f"{mine} Nearly: mind theta. See me. <b>" in page.text
+    assert "instead of the grader's 0. This was entered for an earlier version of your work" in page.text
+    assert "Right" not in page.text and "From your instructor Well done." in page.text
+    assert "The grader gave 2" not in page.text, "nobody changed that"
+    assert "From your instructor" not in seen(with_code(ALL, RIGHT)).text
+
+
+def test_what_to_do_next_begins_with_what_others_need() -> None:
+    code = {
+        **RIGHT,
+        "kv_cache_elements": "def kv_cache_elements(c):\n    # rotate\n    return compress(c)",
+        "compress": "def compress(x):\n    return rotate(x)\nabsorbed_attention()",
+        "attention_flops": "def attention_flops():\n    raise NotImplementedError",
+    }
+    del code["absorbed_attention"]
+    page = seen(with_code({"expanded_attention": 4}, code))
+    steps = re.search(r"What to do next (.*?) Run check on each function", page.text)
+    assert steps and steps[1] == (
+        "Fix rotate before compress, which calls it. Fix compress before kv_cache_elements, which calls it. "
+        "Fix kv_cache_elements. Write absorbed_attention and attention_flops."
+    )
+    assert page.text.count("It calls your rotate, which is not right yet.") == 1, "compress does"
+    assert page.text.count("It calls your compress, which is not right yet.") == 1
+    assert "It calls your expanded" not in page.text
+    right_by_hand = seen(with_code({"expanded_attention": 4}, code), {"rotate": Entered(3)})
+    assert "Fix rotate" not in right_by_hand.text
+
+
+def test_functions_that_call_each_other_have_an_end() -> None:
+    code = {"rotate": "def rotate(x):\n    return compress(x)", "compress": "def compress(x):\n    return rotate(x)"}
+    text = seen(with_code({}, code)).text
+    assert "Fix rotate before compress, which calls it." in text and "Fix compress before rotate" in text
+
+
+def test_if_all_is_right_there_is_nothing_to_do() -> None:
+    page = seen(replace(with_code(ALL, RIGHT), stopped=["cell 3 stopped: ModuleNotFoundError: no `pandas`"]))
+    assert "20 of 20 points" in page.text and "there is nothing left to do" in page.text
+    assert "cost no points: Cell 3 stopped: ModuleNotFoundError: no pandas" in page.text
+    assert "What to do next" not in page.text and "Explained in" not in page.text
+
+
+def test_cells_that_stopped_come_first() -> None:
+    page = seen(replace(record("ann"), stopped=["cell 3 stopped: NameError", "cell 9 took too long"]))
+    assert "What to do next Check the cells that stopped" in page.text
+    assert "Cell 3 stopped: NameError Cell 9 took too long" in page.text
+
+
+def test_a_mistake_is_explained_in_a_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Explained in lesson 2, section “Position spoils it”." in seen(record("ann")).text
+    section = BANK["hw1_mla"]["rotate"].lesson
+    monkeypatch.setattr(colab, "repository", lambda: "ann/course")
+    links = seen(record("ann")).values("href")
+    assert f"https://github.com/ann/course/blob/main/notebooks/{section.notebook}.ipynb#Position-spoils-it" in links
+    assert all(str(link).startswith(("#", "https://github.com/ann/course/blob/main/notebooks/0")) for link in links)
+
+
+def test_a_named_mistake_may_have_a_section_of_its_own() -> None:
+    named = [(name, each) for name in ALL for each in BANK[ASSIGNMENT][name].misconceptions if each.lesson]
+    name, mistake = named[0]
+    assert mistake.lesson and mistake.lesson != BANK[ASSIGNMENT][name].lesson
+    made = with_code({**ALL, name: 0}, RIGHT)
+    made = replace(made, marks=[replace(mark, message=f"Case 2 of 3: {mistake.message}") for mark in made.marks])
+    assert f"section “{mistake.lesson.heading}”" in seen(made).text
+
+
+def test_a_notebook_that_could_not_be_graded_says_why_and_has_no_dead_links() -> None:
+    page = seen(replace(record("ann", problem="The file is `empty`."), cells=[]))
+    assert "Your notebook could not be graded The file is empty." in page.text
+    assert "Check that this is the right file" in page.text and "Case 1" not in page.text
+    assert page.values("href") == set() == page.values("id")
+    other = seen(record("ann", problem="It defines none of the functions."))
+    assert other.values("href") == {f"#{name}" for name in other.values("id")} != set()
+    assert "need not do anything" in seen(replace(record("ann", problem="It could not be marked."), digest="")).text
+
+
+def test_code_that_was_not_found_is_not_called_missing() -> None:
+    made = with_code({"rotate": 3}, {})
+    text = seen(replace(made, cells=["exec(source)"])).text
+    assert text.count("The cell that defines it was not recognized") == 1 and "No cell" not in text
+
+
+# Code ------------------------------------------------------------------------------------------------------------
+
+
+def text_of(html: str) -> str:
+    return Seen(f"<pre>{html}</pre>").code[0]
+
+
+def test_code_has_colours_and_keeps_its_indentation() -> None:
+    html = listing.html('def f(x):\n\tif x:  # why\n        return """a\n  b < 1"""\n\n' + " " * 90 + "x")
+    lines = html.split('</span><span class="i')
+    assert [int(line.removeprefix('<span class="i').split('"')[0]) for line in lines] == [0, 4, 8, 2, 0, 24]
+    assert '<span class="k">def</span>' in html and '<span class="nf">f</span>' in html
+    assert '<span class="c1"># why</span>' in html and "  b &lt; 1" in html
+    assert "&lt;b&gt;" in listing.html(" " * 300 + "<b>"), "without colours"
+    assert text_of(html) == 'def f(x):\n    if x:  # why\n        return """a\n  b < 1"""\n\n' + " " * 90 + "x\n"
+
+
+def test_any_code_is_shown_as_it_is() -> None:
+    chance = random.Random(0)
+    parts = [
+        "'",
+        '"""',
+        "f'{",
+        "\n",
+        "\n\n",
+        "  ",
+        "\t",
+        "def f(",
+        "#",
+        "\\",
+        "<b>&",
+        "é",
+        "中",
+        "%d",
+        "}",
+        "\u3000",
+        "1e",
+    ]
+    for _ in range(300):
+        code = inert.code("".join(chance.choices(parts, k=30)))
+        plain = [line.rstrip() for line in code.expandtabs(4).split("\n")]
+        assert text_of(listing.html(code)).split("\n") == [*plain, ""], repr(code)
+
+
+@pytest.mark.parametrize("part", [" \n", " ", "\u3000", "case", "{", "'\\N{", "`$", "\t"])
+@pytest.mark.parametrize("start", ["", "match ", "'", "def rotate(x):\n match "])
+def test_no_code_takes_long_to_colour(start: str, part: str) -> None:
+    code = inert.code(start + (part * 20_000)[:19_900] + "x")
+    began = time.process_time()
+    listing.html(code)
+    listing.used(code, "rotate", ["compress"])
+    assert time.process_time() - began < 1.5  # with a quadratic lexer, 5
+
+
+def test_what_a_function_uses() -> None:
+    code = "def f(x):\n    return g(x)\n\ndef g(x):\n    return h\n\nf = lambda x: (\n    h(x),\n)\nk()"
+    assert listing.used(code, "g", ["f", "g", "h", "k"]) == ["h"]
+    assert listing.used(code, "f", ["g", "h", "k"]) == ["h"], "the last definition counts"
+    assert listing.used(code, "nobody", ["g"]) == []
+    inside = "if True:\n    def f(x):\n        # k\n        return g('k', x)\n    k()\n"
+    assert listing.used(inside, "f", ["g", "k"]) == ["g"]
+
+
+# Colours ---------------------------------------------------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    digits = colour.removeprefix("#")
+    parts = (
+        [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)] if len(digits) == 6 else [int(d, 16) / 15 for d in digits]
+    )
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_every_colour_can_be_read_in_both_themes() -> None:
+    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in feedback.STYLE.split("@media screen")[:2])
+    assert set(light) == set(dark)
+    for theme in (light, dark):
+        for ground in (theme["page"], theme["card"]):
+            for name in set(theme) - {"page", "card", "line", "track"}:
+                bright, deep = sorted((luminance(theme[name]), luminance(ground)), reverse=True)
+                assert (bright + 0.05) / (deep + 0.05) >= 4.5, (name, ground)
