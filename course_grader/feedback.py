@@ -31,12 +31,33 @@ CHECK = (
 )
 STOPPED = "Check the cells that stopped while grading. If a function needs what they define, it was missing:"
 AGAIN = "Restart the kernel, run all cells and save. Hand the notebook in again if your course accepts it."
+MOST_HEAD = 500  # bytes of a page that hold its origin
 WORDS = {"all": "right", "some": "partly right", "none": "not yet"}
 
 
 def write_feedback(folder: Path, record: Record, release: NotebookNode, entered: Mapping[str, Entered]) -> None:
-    """Write `folder`/feedback/STUDENT.html. `entered`: what people entered for this student, by exercise."""
-    write(folder / "feedback" / f"{record.slug}.html", page(record, release, entered))
+    """Write `folder`/feedback/STUDENT.html. `entered`: what people entered for this student, by exercise.
+
+    A page that was made from the same is left as it is, which saves most of the time of a run with little to do.
+    """
+    path = folder / "feedback" / f"{record.slug}.html"
+    if not path.exists() or _origin(record, entered).encode() not in path.read_bytes()[:MOST_HEAD]:
+        write(path, page(record, release, entered))
+
+
+def _origin(record: Record, entered: Mapping[str, Entered]) -> str:
+    """A hash of all that a page is made from."""
+    return hashlib.sha256(f"{_sources()} {record!r} {sorted(entered.items())!r}".encode(errors="replace")).hexdigest()
+
+
+@cache
+def _sources() -> str:
+    """A hash of the course as it is, with its lessons' names, exercises and releases."""
+    root, made = colab.ROOT, hashlib.sha256()
+    for pattern in ("course_grader/*.*", "course_lib/exercises/*.py", "assignments/release/*/*.ipynb", colab.BOOTSTRAP):
+        for path in sorted(root.glob(str(pattern))):
+            made.update(path.read_bytes())
+    return made.hexdigest()
 
 
 def page(record: Record, release: NotebookNode, entered: Mapping[str, Entered]) -> str:
@@ -47,6 +68,7 @@ def page(record: Record, release: NotebookNode, entered: Mapping[str, Entered]) 
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="made-from" content="{_origin(record, entered)}">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}: {student}</title>
@@ -172,7 +194,8 @@ def _order(record: Record, entered: Mapping[str, Entered]) -> dict[str, list[str
 
 def _called(record: Record, name: str, others: Sequence[str]) -> list[str]:
     number = inert.place(record.cells, name)
-    return [] if number is None else listing.used(inert.code(record.cells[number]), name, others)
+    names = frozenset[str]() if number is None else listing.names(inert.code(record.cells[number]), name)
+    return [each for each in others if each != name and each in names]
 
 
 def _unwritten(record: Record, name: str) -> bool:
@@ -308,5 +331,5 @@ def _text(text: str, keep: str = "") -> str:
 
 
 def _said(text: str, keep: str = "") -> str:
-    """A message, whose code stands between backticks."""
+    """A message, with its code in backticks."""
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _text(text, keep))

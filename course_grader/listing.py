@@ -1,7 +1,7 @@
 """Students' code as HTML with syntax colours, and which functions it uses. Nothing is run or parsed: only lexed."""
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from html import escape
 
 from pygments import highlight, token
@@ -28,13 +28,13 @@ def html(code: str) -> str:
     return "".join(f'<span class="i{depth}">{line}\n</span>' for depth, line in zip(depths, lines, strict=True))
 
 
-def used(code: str, name: str, others: Sequence[str]) -> list[str]:
-    """Which of `others` the last definition of the function `name` in `code` mentions, in their order."""
-    text = "\n".join(line.rstrip() for line in _definition(code, name))
+@lru_cache(maxsize=64)  # one page asks several times
+def names(code: str, function: str) -> frozenset[str]:
+    """The names that the last definition of a function in `code` mentions, its own included."""
+    text = "\n".join(line.rstrip() for line in _definition(code, function))
     if BLANKS.search(text):
-        return []
-    names = {value for kind, value in PythonLexer().get_tokens(text) if kind in token.Name}
-    return [each for each in others if each != name and each in names]
+        return frozenset()
+    return frozenset(value for kind, value in PythonLexer().get_tokens(text) if kind in token.Name)
 
 
 def _definition(code: str, name: str) -> list[str]:

@@ -245,6 +245,25 @@ def test_code_that_was_not_found_is_not_called_missing() -> None:
     assert text.count("The cell that defines it was not recognized") == 1 and "No cell" not in text
 
 
+def test_a_page_is_made_again_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Record] = []
+    page, ann = feedback.page, record("ann")
+    monkeypatch.setattr(feedback, "page", lambda *given: made.append(given[0]) or page(*given))
+    entered = {"rotate": Entered(2, comment="well")}
+    for each, changed in [
+        ((ann, {}), True), ((ann, {}), False), ((ann, entered), True), ((ann, entered), False),
+        ((ann, {"rotate": Entered(2, comment="well done")}), True), ((replace(ann, cells=["x"]), entered), True),
+        ((replace(ann, attempt=2), entered), True),
+    ]:  # fmt: skip
+        made.clear()
+        feedback.write_feedback(tmp_path, each[0], RELEASE, each[1])
+        assert bool(made) == changed, each
+        assert (tmp_path / f"feedback/{ann.slug}.html").read_text(encoding="utf-8") == page(each[0], RELEASE, each[1])
+    monkeypatch.setattr(feedback, "_sources", lambda: "another version of the course")
+    feedback.write_feedback(tmp_path, each[0], RELEASE, each[1])
+    assert len(made) == 2
+
+
 # Code ------------------------------------------------------------------------------------------------------------
 
 
@@ -295,17 +314,17 @@ def test_no_code_takes_long_to_colour(start: str, part: str) -> None:
     code = inert.code(start + (part * 20_000)[:19_900] + "x")
     began = time.process_time()
     listing.html(code)
-    listing.used(code, "rotate", ["compress"])
+    listing.names(code, "rotate")
     assert time.process_time() - began < 1.5  # with a quadratic lexer, 5
 
 
-def test_what_a_function_uses() -> None:
+def test_what_a_function_mentions() -> None:
     code = "def f(x):\n    return g(x)\n\ndef g(x):\n    return h\n\nf = lambda x: (\n    h(x),\n)\nk()"
-    assert listing.used(code, "g", ["f", "g", "h", "k"]) == ["h"]
-    assert listing.used(code, "f", ["g", "h", "k"]) == ["h"], "the last definition counts"
-    assert listing.used(code, "nobody", ["g"]) == []
+    assert listing.names(code, "g") == {"g", "x", "h"}
+    assert listing.names(code, "f") == {"f", "x", "h"}, "the last definition counts"
+    assert listing.names(code, "nobody") == frozenset()
     inside = "if True:\n    def f(x):\n        # k\n        return g('k', x)\n    k()\n"
-    assert listing.used(inside, "f", ["g", "k"]) == ["g"]
+    assert listing.names(inside, "f") == {"f", "x", "g"}
 
 
 # Colours ---------------------------------------------------------------------------------------------------------
