@@ -1,13 +1,14 @@
-"""Graded notebooks: `python3 course.py COMMAND` hands over to this."""
+"""Graded notebooks: `python3 course.py COMMAND` hands over to these commands."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from course_grader.limits import GIB, Limits
 from course_grader.release import run, sources, stale, write
 
+LIMITS = "Limits per notebook"
 GO_ON = "the same command with --resume goes on"
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -44,19 +45,39 @@ def grade(
     submissions: Annotated[Path, typer.Argument(help="nbgrader's submitted/, or notebooks named by student")],
     assignment: Annotated[str, typer.Option(help="as hw1_mla")],
     out: Annotated[Path, typer.Option(help="folder of the grades")] = Path("grades"),
-    jobs: Annotated[int, typer.Option(min=1, help="notebooks at a time")] = os.cpu_count() or 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="notebooks at a time", show_default="one per core, if there is memory for as many"),
+    ] = None,
     cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler, whose workers mark instead")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on: mark what is missing or has changed")] = False,
-    student: Annotated[str | None, typer.Option(help="mark this one only, anew")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue: mark what is missing or has changed")] = False,
+    student: Annotated[str | None, typer.Option(help="mark only this student, again")] = None,
     require_sandbox: Annotated[bool, typer.Option("--require-sandbox", help="refuse to grade without one")] = False,
+    cell_seconds: Annotated[
+        float, typer.Option(min=1, help="for each cell; waiting for a busy CPU does not count", rich_help_panel=LIMITS)
+    ] = Limits.cell_seconds,
+    call_seconds: Annotated[
+        float, typer.Option(min=1, help="for each call of a function", rich_help_panel=LIMITS)
+    ] = Limits.call_seconds,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="in all, for cells, calls and restarts", rich_help_panel=LIMITS)
+    ] = Limits.seconds,
+    memory: Annotated[float, typer.Option(help="GiB", rich_help_panel=LIMITS)] = Limits.memory / GIB,
+    max_processes: Annotated[
+        int, typer.Option("--processes", help="with their threads", rich_help_panel=LIMITS)
+    ] = Limits.processes,
 ) -> None:
     """Grade a class, on Linux. Stop it with Ctrl-C; the same command with --resume goes on."""
     from course_grader import command  # here: PyTorch takes seconds to import, and `release` does without
 
     try:
+        limits = Limits(
+            cell_seconds=cell_seconds, call_seconds=call_seconds, seconds=seconds, memory=memory * GIB,
+            processes=max_processes,
+        )  # fmt: skip
         order = command.Order(
             submissions=submissions, assignment=assignment, out=out, jobs=jobs, cluster=cluster, resume=resume,
-            student=student, require_sandbox=require_sandbox,
+            student=student, require_sandbox=require_sandbox, limits=limits,
         )  # fmt: skip
         raise typer.Exit(int(not command.grade(order)))
     except ValueError as error:

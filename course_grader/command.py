@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from course_grader import by_hand, gradebook, grading, inert, release
 from course_grader.feedback import write_feedback
+from course_grader.limits import Limits
 from course_grader.outputs import problems, write_outputs
 from course_grader.records import Record, Store
 from course_grader.sandbox import UnavailableError, best_kind
@@ -42,11 +43,12 @@ class Order:
     submissions: Path
     assignment: str
     out: Path
-    jobs: int = 1
+    jobs: int | None = None  # notebooks at a time; None: as many as there are cores and memory for
     cluster: str | None = None
     resume: bool = False
     student: str | None = None  # this one only, and anew
     require_sandbox: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 def grade(order: Order) -> bool:
@@ -58,13 +60,14 @@ def grade(order: Order) -> bool:
     if sys.platform != "linux":
         system = platform.system()
         raise ValueError(f"grading needs Linux, whose kernel isolates the students' code; this is {system}")
+    jobs = grading.fitting_jobs(order.jobs, order.limits) if order.cluster is None else order.jobs or 1
     pages, submissions, kind = _release(order.assignment), collect(order.submissions, order.assignment), _kind(order)
     chosen = submissions if order.student is None else [_named(order.student, submissions)]
     for name in left_out(order.submissions, order.assignment):
         console.print(Text(f"left out, no submission of {order.assignment}: {inert.plain(name)}"), soft_wrap=True)
     refusal = f"another run is at work on {order.out}: wait until it ends, or take another --out"
     with files.locked(order.out / ".lock", refusal):
-        return _grade(order, pages, chosen, kind)
+        return _grade(replace(order, jobs=jobs), pages, chosen, kind)
 
 
 def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submission], kind: str | None) -> bool:
@@ -75,8 +78,9 @@ def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submissi
         _refuse(store.records(), order)
     try:
         for record in grading.grade(
-            chosen, store, jobs=order.jobs, cluster=order.cluster, again=order.student is not None, kind=kind
-        ):
+            chosen, store, jobs=order.jobs or 1, cluster=order.cluster, again=order.student is not None,
+            limits=order.limits, kind=kind,
+        ):  # fmt: skip
             for where, what in problems(record):
                 tqdm.write(f"{inert.plain(record.student)}, {where}: {what}")
     except UnavailableError as error:

@@ -1,24 +1,52 @@
-"""A class: every submission marked once, whatever happens in between."""
+"""Marks a class: every submission once, whatever happens in between."""
 
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm.auto import tqdm
 
 from course_grader import inert, judge
+from course_grader.limits import GIB, LEAST_MEMORY, Limits, ShortageError
 from course_grader.notebook import Page, read
 from course_grader.records import Mark, Record, Store
-from course_grader.sandbox import Limits, Sandbox, UnavailableError
+from course_grader.sandbox import Sandbox, UnavailableError
 from course_grader.submissions import Submission
+from course_lib import host
 from course_lib.exercises import BANK
 from course_lib.sweep import backend
+
+SHORT_NEXT_TO_OTHERS = "It is marked again at the end of the run, alone, or with the next --resume."
+SHORT_ALONE = "No other notebook was being marked. Close other programs, then mark it with --resume."
+
+
+def fitting_jobs(wanted: int | None, limits: Limits) -> int:
+    """How many notebooks to mark at a time: as many as wanted, or else as there are cores and memory for.
+
+    Raises:
+        ValueError: the memory that the notebooks may use is more than this machine has.
+    """
+    total = host.total_memory()
+    fit = int(total / limits.memory)
+    jobs = wanted or max(1, min(cpu_count(), fit))
+    if jobs <= fit:
+        return jobs
+    ways = [f"--jobs {fit}"] if fit else []
+    if (most := total / jobs) >= LEAST_MEMORY:
+        ways.append(f"--memory {math.floor(10 * most / GIB) / 10}")
+    notebooks = f"{jobs} notebooks at a time" if jobs > 1 else "one notebook"
+    needed, there = (f"{size / GIB:.3g} GiB" for size in (jobs * limits.memory, total))
+    fits = f": {' or '.join(ways)} fits" if ways else ""
+    raise ValueError(f"{notebooks} may use up to {needed} of memory, and this machine has {there}{fits}")
 
 
 def grade(
@@ -28,31 +56,58 @@ def grade(
     """Marks what is not marked yet, `jobs` at a time, and yields each record as it comes, those of before first.
 
     A notebook that has changed since is a new attempt, with new inputs. One that cannot be read any more keeps its
-    marks. `again` marks unchanged ones as well, with the same inputs.
+    marks. `again` marks unchanged ones as well, with the same inputs. Notebooks that cannot be marked for a reason that
+    is not theirs, such as a shortage of memory, are marked again at the end, one at a time; these yield two records.
+
+    Raises:
+        UnavailableError: there is no sandbox, or a process that marks was killed.
     """
     secret, due = store.secret(), store.due(submissions, again=again)
     yield from due.kept
-    missing = due.missing
+    missing, unfinished = due.missing, list[Submission]()
     one = partial(mark, assignment=store.assignment, secret=secret, limits=limits, kind=kind)
-    # read as they are needed, so that a large class does not fill the memory; workers may be where the files are not
-    pages = ((each, read(each)) for each in missing)
-    work = (delayed(one)(each.student, store.attempt(each, page), page) for each, page in pages)
+
+    def marked(missing: Sequence[Submission], *, alone: bool) -> Iterator[tuple[Submission, Record]]:
+        # read when needed, so that a large class does not fill the memory; workers may be where the files are not
+        pages = ((each, read(each)) for each in missing)
+        work = (delayed(one)(each.student, store.attempt(each, page), page, alone=alone) for each, page in pages)
+        options: Any = {"batch_size": 1, "return_as": "generator_unordered"}
+        results: Any = Parallel(n_jobs=jobs, **options)(work)
+        by_student = {each.student: each for each in missing}
+        for record in results:
+            store.keep(record)
+            yield by_student[record.student], record
+
     with (
         parallel_config("loky", initializer=_leave_with, initargs=(os.getpid(),)),
         backend(cluster if missing else None, one),
+        tqdm(total=len(missing), desc=store.assignment, unit="notebook", disable=None if missing else True) as bar,
+        _killed_workers_told(),
     ):
-        options: Any = {"batch_size": 1, "return_as": "generator_unordered"}
-        results: Any = Parallel(n_jobs=jobs, **options)(work)
-        with tqdm(total=len(missing), desc=store.assignment, unit="notebook", disable=None if missing else True) as bar:
-            for record in results:
-                store.keep(record)
+        at_once = len(missing) if cluster else min(jobs, len(missing))
+        for submission, record in marked(missing, alone=at_once == 1):
+            if at_once > 1 and record.cells and not record.digest:
+                unfinished.append(submission)
+            else:
+                bar.update()
+            yield record
+        for submission in unfinished:
+            for _, record in marked([submission], alone=True):
                 bar.update()
                 yield record
 
 
+@contextmanager
+def _killed_workers_told() -> Iterator[None]:
+    try:
+        yield
+    except TerminatedWorkerError:
+        raise UnavailableError("A process that marks notebooks was killed, perhaps for lack of memory.") from None
+
+
 def _leave_with(parent: int) -> None:
-    """A worker's start. It ends, and with it its sandbox, when the run is killed: joblib would keep it for minutes.
-    Ctrl-C is the run's to answer.
+    """Initializes a worker process, which then ends, with its sandbox, as soon as the run is killed; joblib would keep
+    it for minutes. Ctrl-C is left to the run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -65,15 +120,18 @@ def _leave_with(parent: int) -> None:
 
 
 def mark(
-    student: str, attempt: int, page: Page, *, assignment: str, secret: bytes, limits: Limits | None, kind: str | None
-) -> Record:
-    """One submission, in this thread's sandbox. A problem is noted, and the next one is marked; where the fault may be
-    the judge's own, the record has no digest, and is made again when the run is resumed.
+    student: str, attempt: int, page: Page, *, assignment: str, secret: bytes, limits: Limits | None, kind: str | None,
+    alone: bool = False,
+) -> Record:  # fmt: skip
+    """Marks one submission in this thread's sandbox, while no other one is being marked if `alone`.
+
+    Where the fault may be ours or the machine's, the record has no digest, and the notebook is to be marked again.
 
     Raises:
-        UnavailableError: there is no sandbox. That is nobody's mark.
+        UnavailableError: there is no sandbox, which is no reason for a mark.
     """
     box = _sandbox(limits, kind, threading.get_native_id())
+    box.alone = alone
     began, problem, digest = time.monotonic(), page.problem, page.digest
     stopped: list[str] = []
     marks = [Mark(each.name, 0, each.points, "Not marked.") for each in BANK[assignment].values()]
@@ -86,6 +144,8 @@ def mark(
                 problem = "It defines none of the functions that are asked for. Is it another assignment?"
     except UnavailableError:
         raise
+    except ShortageError as shortage:
+        problem, digest = f"Not marked yet: {shortage}. {SHORT_ALONE if alone else SHORT_NEXT_TO_OTHERS}", ""
     except Exception as error:
         problem, digest = f"It could not be marked: {type(error).__name__} {error}", ""
         box.close()
@@ -95,6 +155,6 @@ def mark(
 
 @cache
 def _sandbox(limits: Limits | None, kind: str | None, thread: int) -> Sandbox:
-    """Kept warm. A thread has its own: the kernel ends a sandbox with the thread that started it."""
+    """Each thread keeps one, since the kernel ends a sandbox together with the thread that started it."""
     torch.set_num_threads(1)
     return Sandbox(limits, kind=kind, number=thread)

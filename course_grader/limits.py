@@ -39,7 +39,7 @@ class Limits:
     cell_seconds: float = 60
     call_seconds: float = 20
     seconds: float = 240  # for everything
-    memory: int = 4 * GIB  # bytes
+    memory: float = 4 * GIB  # bytes
     processes: int = 64  # threads count as well
     file_bytes: int = 64 << 20  # of one file
 
@@ -52,15 +52,16 @@ class Limits:
                 f"a submission gets {self.seconds:g} s in all, so a cell cannot get {self.cell_seconds:g} s and a call "
                 f"{self.call_seconds:g} s"
             )
-        if self.memory < LEAST_MEMORY:
-            raise ValueError(f"{self.memory / GIB:.3g} GiB of memory are too little: PyTorch alone needs 0.5")
+        if not (math.isfinite(self.memory) and self.memory >= LEAST_MEMORY):
+            least = f"at least {LEAST_MEMORY / GIB:g} GiB, which PyTorch alone needs"
+            raise ValueError(f"the memory must be {least}, not {self.memory / GIB:.3g} GiB")
         if self.processes < LEAST_PROCESSES:
             raise ValueError(f"{self.processes} processes and threads are too few: at least {LEAST_PROCESSES}")
 
     def of_process(self, kind: str) -> dict[str, int]:
         """By the names of setrlimit. Address space is not memory: PyTorch alone maps several GiB."""
         limits = {
-            "AS": self.memory + 8 * GIB, "FSIZE": self.file_bytes, "NOFILE": 256, "CPU": int(self.seconds) + 1,
+            "AS": int(self.memory) + 8 * GIB, "FSIZE": self.file_bytes, "NOFILE": 256, "CPU": int(self.seconds) + 1,
             "CORE": 1,  # 0 would still let the system's own program collect a dump
         }  # fmt: skip
         # outside a sandbox every process of the user would count
@@ -117,7 +118,7 @@ class Budget:
         if (now := time.monotonic()) < self._looked + WATCH_SECONDS:
             return
         self._looked = now
-        used = processes.memory(process, enough=self.limits.memory)
+        used = processes.memory(process, enough=int(self.limits.memory))
         self._most = max(self._most, used)
         if used > self.limits.memory:
             raise LostError(f"used more than {self.limits.memory / GIB:.3g} GiB of memory")
@@ -133,7 +134,7 @@ class Budget:
         return self._alone and self._most > max(self.limits.memory, self._available) / 2
 
     def short_of(self, what: str) -> NoReturn:
-        self.shortage = ShortageError(f"The machine ran short of {what}")
+        self.shortage = ShortageError(f"the machine ran short of {what}")
         raise self.shortage
 
 

@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 from course_grader import command, grading
 from course_grader.__main__ import app
 from course_grader.by_hand import identity
+from course_grader.limits import GIB, Limits
 from course_grader.records import Record, Store
 from course_grader.submissions import Submission
+from course_lib import host
 from tests.records import ASSIGNMENT, CELLS, record, rows
 
 Calls = list[dict[str, Any]]
@@ -67,7 +69,14 @@ def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Ca
     code, text = run(handed_in, "--jobs", "3")
     assert code == 0, text
     assert marked == [
-        {"students": ["Zoë, M.", "ann", "bob"], "jobs": 3, "cluster": None, "again": False, "kind": "private"}
+        {
+            "students": ["Zoë, M.", "ann", "bob"],
+            "jobs": 3,
+            "cluster": None,
+            "again": False,
+            "kind": "private",
+            "limits": Limits(),
+        }
     ]
     assert "3 notebooks: 5.00 of 20 points on average" in text and "sandbox: private (3)" in text
     assert "rotate 3.00 3 3 0" in text and "compress 0.00 3 0 3" in text and "NO SANDBOX" not in text
@@ -82,6 +91,52 @@ def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Ca
     }  # fmt: skip
     assert [row["points"] for row in rows(files[f"{ASSIGNMENT}/grades.csv"].decode())] == ["5"] * 3
     assert b'<span class="k">return</span>' in files[f"{ASSIGNMENT}/feedback/{slugs[0]}.html"]
+
+
+def test_limits_are_passed_on(handed_in: Path, marked: Calls) -> None:
+    code, text = run(
+        handed_in, "--cell-seconds", "30", "--call-seconds", "5.5", "--seconds", "99", "--memory", "1.5",
+        "--processes", "20", "--jobs", "1",
+    )  # fmt: skip
+    assert code == 0, text
+    assert marked[0]["limits"] == Limits(cell_seconds=30, call_seconds=5.5, seconds=99, memory=1.5 * GIB, processes=20)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seconds", "nan"], "seconds"),
+        (["--cell-seconds", "300"], "a submission gets 240 s in all, so a cell cannot get 300 s"),
+        (["--memory", "0.1"], "the memory must be at least 0.5 GiB"),
+        (["--processes", "1"], "1 processes and threads are too few"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(options: list[str], said: str, handed_in: Path, marked: Calls) -> None:
+    code, text = run(handed_in, *options)
+    assert code == 2 and said in text and not marked
+
+
+def test_jobs_are_as_many_as_fit_into_the_memory(
+    handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grading, "cpu_count", lambda: 6)
+    monkeypatch.setattr(host, "total_memory", lambda: int(15.6 * GIB))
+    run(handed_in)
+    run(handed_in, "--memory", "2", "--resume")
+    run(handed_in, "--jobs", "4", "--memory", "3.8", "--resume")
+    run(handed_in, "--jobs", "40", "--cluster", "tcp://there:1", "--resume")
+    assert [call["jobs"] for call in marked] == [3, 6, 4, 40]
+    code, text = run(handed_in, "--jobs", "5", "--resume")
+    assert code == 2 and len(marked) == 4
+    assert (
+        "5 notebooks at a time may use up to 20 GiB of memory, and this machine has 15.6 GiB: --jobs 3 or --memory 3.1 "
+        "fits"
+    ) in text
+    monkeypatch.setattr(host, "total_memory", lambda: int(3.85 * GIB))
+    assert (
+        "one notebook may use up to 4 GiB of memory, and this machine has 3.85 GiB: --memory 3.8 fits"
+        in (run(handed_in, "--resume")[1])
+    )
 
 
 def test_records_that_are_there_are_not_mixed_with_new_ones(handed_in: Path, marked: Calls) -> None:

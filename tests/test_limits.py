@@ -26,7 +26,8 @@ SHORT = Limits(cell_seconds=1, call_seconds=1, seconds=30)
         ({"call_seconds": 0}, "the seconds per call must be a number above 0, not 0"),
         ({"seconds": float("inf")}, "the seconds per submission must be a number above 0, not inf"),
         ({"seconds": 30}, "gets 30 s in all, so a cell cannot get 60 s and a call 20 s"),
-        ({"memory": GIB // 4}, "0.25 GiB of memory are too little"),
+        ({"memory": GIB // 4}, "must be at least 0.5 GiB, which PyTorch alone needs, not 0.25 GiB"),
+        ({"memory": float("nan")}, "not nan GiB"),
         ({"processes": 2}, "2 processes and threads are too few"),
     ],
 )
