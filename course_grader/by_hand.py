@@ -7,8 +7,8 @@ import hashlib
 import math
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -74,10 +74,7 @@ def read(database: Path, records: Sequence[Record]) -> Entries:
     exercises = {mark.exercise for record in records for mark in record.marks}
     found: dict[str, dict[str, Entered]] = {}
     try:
-        # not mode=ro: after a crash, SQLite must be able to roll back what a writer left half-done
-        address = f"file:{quote(str(database.resolve()))}?mode=rw"
-        with closing(sqlite3.connect(address, uri=True, timeout=WAIT)) as connection:
-            connection.execute("PRAGMA query_only = 1")
+        with opened(database) as connection:
             assignment = (records[0].assignment,)
             for student, cell, score, credit, again in connection.execute(GRADES, assignment):
                 if student in students and (name := cell.removeprefix("check_")) in exercises:
@@ -93,6 +90,16 @@ def read(database: Path, records: Sequence[Record]) -> Entries:
         raise GradebookError(f"{database} could not be read: {reason}") from None
     kept = {student: {n: e for n, e in entries.items() if e.anything} for student, entries in found.items()}
     return {student: entries for student, entries in kept.items() if entries}
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[sqlite3.Connection]:
+    """The database for reading only, while formgrader may use it."""
+    # not mode=ro: after a crash, SQLite must be able to roll back what a writer left half-done
+    address = f"file:{quote(str(database.resolve()))}?mode=rw"
+    with closing(sqlite3.connect(address, uri=True, timeout=WAIT)) as connection:
+        connection.execute("PRAGMA query_only = 1")
+        yield connection
 
 
 def points(mark: Mark, entered: Entered = NOTHING) -> float:

@@ -1,11 +1,9 @@
 """Grades in nbgrader's gradebook, and the notebooks that its formgrader and its feedback show with them."""
 
-import hashlib
 import logging
 import os
 import re
 import sysconfig
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,7 +11,6 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import Any
 
-import nbformat
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader.api import (
@@ -31,40 +28,15 @@ from sqlalchemy import Column, MetaData, String, Table, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from course_grader import inert
 from course_grader.by_hand import GradebookError, identity
-from course_grader.records import Record, write
-from course_grader.release import ASSIGNMENTS
-from course_grader.stored import digest
+from course_grader.formgrader import COURSE
+from course_grader.records import Record
 from course_lib import files
 
-COURSE = "deepseek"
-MOST_SHOWN = 200  # cells other than the answers
-MISSING = "# No cell of the submission defines it."
-UNRECOGNIZED = "# The cell that defines it was not recognized; all other cells are at the end."
-# There is no such kernel, so nobody runs a cell by accident.
-NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, only to be read"}}
 # Ours, in nbgrader's database: which code the grades of a submitted notebook belong to.
 GRADED_CODE = Table(
     "course_graded_code", MetaData(), Column("notebook_id", String(32), primary_key=True), Column("code", String(64))
 )
-
-CONFIG = '''"""nbgrader's settings for these grades. Start its tools, and JupyterLab for formgrader, in this folder."""
-
-from pathlib import Path
-
-c = get_config()  # type: ignore # noqa: F821  (nbgrader defines it)
-
-c.CourseDirectory.course_id = {course!r}
-c.CourseDirectory.root = str(Path(__file__).parent)
-c.CourseDirectory.source_directory = {source!r}
-{release}
-# nbgrader counts these folders, which are empty: its own autograder would run students' code with all your rights.
-c.CourseDirectory.submitted_directory = "submitted-and-marked"
-'''
-# Not the course's own: formgrader's "Generate" writes there.
-RELEASE = 'c.CourseDirectory.release_directory = "release"'
-COURSES_OWN = f"c.CourseDirectory.release_directory = {str(ASSIGNMENTS / 'release')!r}"  # as earlier versions had it
 
 
 def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
@@ -146,7 +118,7 @@ def _remember_code(session: Any, codes: Mapping[str, str], notebook_id: str, rec
 
     The whole code counts, not only the cell of an exercise: a function may call others.
     """
-    code = hashlib.sha256("\0".join(record.cells).encode(errors="backslashreplace")).hexdigest()
+    code = record.code
     if notebook_id not in codes:  # new, or of an earlier version of the course, which did not keep the code
         session.execute(insert(GRADED_CODE).values(notebook_id=notebook_id, code=code))
         return record.attempt > 1
@@ -189,58 +161,3 @@ def _for_nbgrader() -> Iterator[None]:
         yield
     finally:
         logger.disabled, os.environ["PATH"] = before, path
-
-
-def write_config(folder: Path) -> None:
-    """Write the settings for nbgrader's tools. An existing file stays as it is, except for our own dangerous line."""
-    if (path := folder / "nbgrader_config.py").exists():
-        settings = path.read_text(encoding="utf-8").replace(COURSES_OWN, RELEASE)
-    else:
-        settings = CONFIG.format(course=COURSE, source=str(ASSIGNMENTS / "source"), release=RELEASE)
-    write(path, settings)
-
-
-def write_notebook(folder: Path, record: Record, release: NotebookNode) -> None:
-    """Write the notebook where formgrader and nbgrader's feedback expect it, and an empty folder for formgrader to
-    count.
-    """
-    name, place = record.assignment, Path(identity(record), record.assignment)
-    text = nbformat.writes(notebook(record, release)) + "\n"
-    write(folder / "autograded" / place / f"{name}.ipynb", text)
-    (folder / "submitted-and-marked" / place).mkdir(parents=True, exist_ok=True)
-
-
-def notebook(record: Record, release: NotebookNode) -> NotebookNode:
-    """The release with the student's code in its cells and the judge's words below them.
-
-    Nothing else comes from the student: no outputs, no Markdown, no metadata.
-    """
-    answers = inert.answers(record.cells, [mark.exercise for mark in record.marks])
-    made, marks = deepcopy(release), {f"check_{mark.exercise}": mark for mark in record.marks}
-    made.metadata = NotebookNode({**NO_KERNEL, "language_info": {"name": "python"}})
-    for cell in made.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
-        if name in answers:
-            found = marks[f"check_{name}"].found or marks[f"check_{name}"].points
-            cell.source = answers[name] or (UNRECOGNIZED if found else MISSING)
-        elif mark := marks.get(name):
-            said = f"{mark.points:g} of {mark.of:g} points. {inert.plain(mark.message)}"
-            lines = textwrap.fill(said, 100) + "\n"  # formgrader cuts off longer lines
-            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=lines)]
-    made.cells += _further(record, release)
-    return made
-
-
-def _further(record: Record, release: NotebookNode) -> list[NotebookNode]:
-    """Code of the submission that is neither an answer nor in the release."""
-    asked = {"", *(cell.source.strip() for cell in release.cells)}
-    used = {inert.place(record.cells, mark.exercise) for mark in record.marks}
-    rest = [inert.code(text) for n, text in enumerate(record.cells) if n not in used and text.strip() not in asked]
-    if record.problem:
-        rest.insert(0, f"# Not marked. {inert.plain(record.problem)}")
-    if len(rest) > MOST_SHOWN:
-        rest[MOST_SHOWN:] = [f"# and {len(rest) - MOST_SHOWN:,} more cells"]
-    title = [nbformat.v4.new_markdown_cell("## Other cells of the submission", id=digest("further"))]
-    return title * bool(rest) + [
-        nbformat.v4.new_code_cell(text, id=digest(f"further {number}")) for number, text in enumerate(rest)
-    ]

@@ -48,6 +48,11 @@ class Record:
         return Submission(self.student, Path()).slug
 
     @property
+    def code(self) -> str:
+        """A hash of all the code that was marked."""
+        return hashlib.sha256("\0".join(self.cells).encode(errors="backslashreplace")).hexdigest()
+
+    @property
     def points(self) -> float:
         return round(sum(mark.points for mark in self.marks), 2)
 

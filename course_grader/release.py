@@ -3,17 +3,7 @@
 from pathlib import Path
 
 import nbformat
-from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
-from nbgrader.preprocessors import (
-    CheckCellMetadata,
-    ClearHiddenTests,
-    ClearMarkScheme,
-    ClearOutput,
-    ClearSolutions,
-    ComputeChecksums,
-    LockCells,
-)
 
 from course_grader.colab import page_of, stamped
 from course_grader.stored import digest, embedded, executed, normalised
@@ -21,17 +11,6 @@ from course_lib import files
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
 STUB = {"python": "raise NotImplementedError"}
-# the order of nbgrader's generate_assignment, without what needs its database or starts a kernel
-STEPS = (
-    LockCells,
-    ClearSolutions,
-    ClearOutput,
-    CheckCellMetadata,
-    ClearHiddenTests,
-    ClearMarkScheme,
-    ComputeChecksums,
-    CheckCellMetadata,
-)
 
 
 def sources(assignments: Path = ASSIGNMENTS) -> dict[str, Path]:
@@ -45,10 +24,17 @@ def target(source: Path) -> Path:
 
 def released(source: Path) -> str:
     """The text of the release that `source` gives."""
+    # here: grading makes no release, and importing these takes a second
+    from nbconvert.exporters.exporter import ResourcesDict
+    from nbgrader import preprocessors as steps
+
     notebook, resources = normalise(read(source)), ResourcesDict()
-    for step in STEPS:
-        options = {"code_stub": STUB} if step is ClearSolutions else {}
-        notebook, _ = step(**options).preprocess(notebook, resources)
+    # the order of nbgrader's generate_assignment, without what needs its database or starts a kernel
+    for step in (
+        steps.LockCells(), steps.ClearSolutions(code_stub=STUB), steps.ClearOutput(), steps.CheckCellMetadata(),
+        steps.ClearHiddenTests(), steps.ClearMarkScheme(), steps.ComputeChecksums(), steps.CheckCellMetadata(),
+    ):  # fmt: skip
+        notebook, _ = step.preprocess(notebook, resources)
     return text(normalise(notebook))
 
 

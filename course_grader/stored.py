@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -23,6 +22,8 @@ QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine spinning threads slo
 
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """The notebook with all outputs, run in `folder` from a fresh kernel; a cell that fails raises."""
+    from nbclient import NotebookClient  # here: grading runs no kernel, and its import takes long
+
     client: Any = NotebookClient(
         notebook,
         kernel_name=KERNEL["name"],

@@ -47,6 +47,6 @@ def check_everybody(folder: Path) -> None:
     found = [json.loads(text) for text in records(folder).values()]
     assert sorted(each["student"] for each in found) == sorted(f"student{number}" for number in range(8))
     assert {each["attempt"] for each in found} == {1}
-    with (folder / "out/hw1_mla/grades.csv").open() as file:
+    with (folder / "out/hw1_mla/grades.csv").open(encoding="utf-8-sig") as file:
         assert [row["points"] for row in csv.DictReader(file)] == ["5"] * 8
     assert len(list((folder / "out/hw1_mla/feedback").glob("*.html"))) == 8

@@ -47,7 +47,7 @@ def test_a_run_that_is_killed_and_one_that_is_stopped_go_on(few: Path) -> None:
     with started(few) as first:
         patiently(lambda: len(records(few)) >= 1)
         code, said = here(few, "--resume")
-        assert code == 2 and "another run is at work on" in said
+        assert code == 2 and "another run is using" in said
         family = processes.tree(first.pid)
         assert len(family) > 6, "the run, two workers, and their sandboxes"
         first.kill()
@@ -197,6 +197,6 @@ def test_without_bubblewrap_it_refuses_or_warns_in_red(few: Path, monkeypatch: p
     for number in range(2, 8):
         (few / "in" / f"student{number}.ipynb").unlink()
     code, said = here(few, "--jobs", "1")
-    assert code == 0 and said.startswith("\x1b[1;31mNO SANDBOX") and "2 of these were marked without one" in said
+    assert code == 0 and said.startswith("\x1b[1;31mNO SANDBOX") and "2 of these were graded without a sandbox" in said
     found = [json.loads(text) for text in records(few).values()]
     assert [(each["sandbox"], sum(mark["points"] for mark in each["marks"])) for each in found] == [("bare", 5)] * 2

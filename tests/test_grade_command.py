@@ -2,23 +2,33 @@
 
 import importlib.util
 import json
+import os
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from course_grader import command, grading
+from course_grader import command, gradebook, grading, release
 from course_grader.__main__ import app
 from course_grader.by_hand import identity
 from course_grader.limits import GIB, Limits
+from course_grader.notebook import read
 from course_grader.records import Record, Store
 from course_grader.submissions import Submission
+from course_grader.up_to_date import up_to_date
 from course_lib import host
-from tests.records import ASSIGNMENT, CELLS, record, rows
+from tests.entered import enter
+from tests.records import ASSIGNMENT, CELLS, RELEASE, record, rows
 
 Calls = list[dict[str, Any]]
 
@@ -31,13 +41,10 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def grade(submissions: list[Submission], store: Store, **options: Any) -> Iterator[Record]:
         calls.append({"students": [each.student for each in submissions], **options})
         for each in submissions:
-            if store[each] is None or options["again"]:
-                before = store[each]
-                made = replace(record(each.student, earned=2), attempt=before.attempt + 1 if before else 1)
-                store.keep(made)
-            found = store[each]
-            assert found is not None
-            yield found
+            page = read(each)
+            made = replace(record(each.student, earned=2), attempt=store.attempt(each, page), digest=page.digest)
+            store.keep(made)
+            yield made
 
     monkeypatch.setattr(grading, "grade", grade)
     monkeypatch.setattr(command, "best_kind", lambda: "private")
@@ -122,11 +129,12 @@ def test_jobs_are_as_many_as_fit_into_the_memory(
     monkeypatch.setattr(grading, "cpu_count", lambda: 6)
     monkeypatch.setattr(host, "total_memory", lambda: int(15.6 * GIB))
     run(handed_in)
-    run(handed_in, "--memory", "2", "--resume")
-    run(handed_in, "--jobs", "4", "--memory", "3.8", "--resume")
-    run(handed_in, "--jobs", "40", "--cluster", "tcp://there:1", "--resume")
+    again = "--student", "bob"
+    run(handed_in, "--memory", "2", *again)
+    run(handed_in, "--jobs", "4", "--memory", "3.8", *again)
+    run(handed_in, "--jobs", "40", "--cluster", "tcp://there:1", *again)
     assert [call["jobs"] for call in marked] == [3, 6, 4, 40]
-    code, text = run(handed_in, "--jobs", "5", "--resume")
+    code, text = run(handed_in, "--jobs", "5", *again)
     assert code == 2 and len(marked) == 4
     assert (
         "5 notebooks at a time may use up to 20 GiB of memory, and this machine has 15.6 GiB: --jobs 3 or --memory 3.1 "
@@ -135,7 +143,7 @@ def test_jobs_are_as_many_as_fit_into_the_memory(
     monkeypatch.setattr(host, "total_memory", lambda: int(3.85 * GIB))
     assert (
         "one notebook may use up to 4 GiB of memory, and this machine has 3.85 GiB: --memory 3.8 fits"
-        in (run(handed_in, "--resume")[1])
+        in (run(handed_in, *again)[1])
     )
 
 
@@ -143,24 +151,32 @@ def test_records_that_are_there_are_not_mixed_with_new_ones(handed_in: Path, mar
     run(handed_in)
     before = contents(handed_in.parent / "grades")
     code, text = run(handed_in)
-    assert code == 2 and "has 3 records of hw1_mla already, and nothing was done. Add --resume" in text
+    assert code == 2 and "already has 3 records of hw1_mla, and nothing was done. Add --resume" in text
     assert contents(handed_in.parent / "grades") == before and len(marked) == 1
     assert run(handed_in, "--resume")[0] == 0
-    assert len(marked) == 2 and not marked[1]["again"]
+    assert len(marked) == 1, "nothing is missing"
+    (handed_in / "bob.ipynb").write_text("{}")
+    assert run(handed_in, "--resume")[0] == 0
+    assert marked[1]["students"] == ["bob"] and not marked[1]["again"]
 
 
-def test_one_student_is_marked_anew(handed_in: Path, marked: Calls) -> None:
+def test_one_student_is_graded_again(handed_in: Path, marked: Calls) -> None:
     run(handed_in)
     before = contents(handed_in.parent / "grades" / ASSIGNMENT)
     code, text = run(handed_in, "--student", "bob")
     assert code == 0 and marked[1]["students"] == ["bob"] and marked[1]["again"]
+    assert contents(handed_in.parent / "grades" / ASSIGNMENT) == before, "the same notebook, the same attempt"
+    assert "3 notebooks (2 of them graded before, and not in this run)" in text
+    assert run(handed_in, "--student", "Bob")[1].endswith("there is no submission of 'Bob'; similar names: bob")
+    (handed_in / "bob.ipynb").write_text('{"cells": []}')
+    run(handed_in, "--student", "bob")
     after = contents(handed_in.parent / "grades" / ASSIGNMENT)
-    assert {name for name in before if before[name] != after[name]} == {
-        "grades.csv", f"records/{record('bob').slug}.json", f"feedback/{record('bob').slug}.html",
-    }  # fmt: skip
+    bob = record("bob").slug
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert changed - {"grades.csv", f"records/{bob}.json", f"feedback/{bob}.html"} == {
+        name for name in after if name.startswith(f"records/earlier/{bob}.attempt-1.")
+    } and len(changed) == 4  # fmt: skip
     assert [row["attempt"] for row in rows(after["grades.csv"].decode())] == ["1", "1", "2"]
-    assert "3 notebooks (2 of them marked before, and not in this run)" in text
-    assert run(handed_in, "--student", "Bob")[1].endswith("there is no submission of 'Bob'; near it: bob")
 
 
 def test_a_student_is_named_as_the_grades_show_it(handed_in: Path, marked: Calls) -> None:
@@ -177,7 +193,97 @@ def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, ma
     code, text = run(handed_in, "--resume")
     table = (handed_in.parent / "grades" / ASSIGNMENT / "grades.csv").read_text()
     assert code == 0 and [row["student"] for row in rows(table)] == ["Zoë, M.", "ann", "bob", "late"]
-    assert "4 notebooks (2 of them marked before" in text
+    assert "4 notebooks (2 of them graded before" in text
+
+
+def test_a_run_with_nothing_to_do_loads_neither_the_judge_nor_nbgrader(handed_in: Path, marked: Calls) -> None:
+    run(handed_in)
+    before = contents(handed_in.parent / "grades")
+    arguments = [sys.executable, "-X", "importtime", "-m", "course_grader", "grade", str(handed_in), "--resume"]
+    arguments += ["--assignment", ASSIGNMENT, "--out", str(handed_in.parent / "grades")]
+    done = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "COLUMNS": "400"})
+    assert done.returncode == 0 and "3 notebooks: 5.00 of 20 points" in done.stdout
+    loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "nbformat" in loaded and not loaded & {"torch", "joblib", "dask", "nbgrader", "nbconvert", "sqlalchemy"}
+    assert contents(handed_in.parent / "grades") == before
+
+
+@pytest.mark.parametrize("damage", ["deleted", "foreign", "of another class", "behind"])
+def test_a_gradebook_that_is_not_up_to_date_is_noticed(
+    damage: str, handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(handed_in)
+    database = handed_in.parent / "grades" / "gradebook.db"
+    match damage:
+        case "deleted":
+            database.unlink()
+        case "foreign":
+            database.write_text("no database at all, but some text")
+        case "of another class":
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("DELETE FROM grade")
+                connection.commit()
+        case _:
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("UPDATE grade SET auto_score = 1 WHERE auto_score = 2")
+                connection.commit()
+    assert run(handed_in, "--resume")[0] == (1 if damage == "foreign" else 0) and len(marked) == 1
+    if damage != "foreign":
+        pages = nbformat.read(release.ASSIGNMENTS / f"release/{ASSIGNMENT}/{ASSIGNMENT}.ipynb", as_version=4)
+        assert up_to_date(database, pages, Store(handed_in.parent / "grades", ASSIGNMENT).records())
+        monkeypatch.setattr("course_grader.gradebook.write_gradebook", lambda *_: pytest.fail("it is up to date"))
+        assert run(handed_in, "--resume")[0] == 0
+
+
+def test_another_release_or_other_code_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbgrader.api.get_alembic_version", lambda: "")
+    records, database = [record("ann", earned=2), record("Zoë, M.")], tmp_path / "gradebook.db"
+    assert up_to_date(database, RELEASE, []) and not up_to_date(database, RELEASE, records)
+    gradebook.write_gradebook(tmp_path, RELEASE, records)
+    assert up_to_date(database, RELEASE, records) and up_to_date(database, RELEASE, records[:1])
+    assert not up_to_date(database, RELEASE, [records[0], replace(records[1], cells=["x = 1"])])
+    assert not up_to_date(database, RELEASE, [*records, record("late")])
+    other = deepcopy(RELEASE)
+    graded = next(cell for cell in other.cells if cell.metadata.get("nbgrader", {}).get("grade"))
+    graded.metadata.nbgrader.points += 1
+    assert not up_to_date(database, other, records)
+    other = deepcopy(RELEASE)
+    next(cell for cell in other.cells if cell.metadata.get("nbgrader", {}).get("solution")).source += "\n"
+    assert not up_to_date(database, other, records)
+
+
+def test_what_people_entered_is_in_every_output(handed_in: Path, marked: Calls) -> None:
+    run(handed_in)
+    folder = handed_in.parent / "grades"
+    enter(folder, "bob", "compress", score=2.5, credit=1.0, comment="A good idea.\n=1+1")
+    code, text = run(handed_in, "--resume")
+    assert code == 0 and "3 notebooks: 6.17 of 20 points on average" in text
+    assert "compress 1.17 3 1 2" in text
+    assert "scores that people entered: 1" in text
+    rows_ = {row["student"]: row for row in rows((folder / ASSIGNMENT / "grades.csv").read_text())}
+    assert (rows_["bob"]["points"], rows_["bob"]["compress"]) == ("8.5", "3.5")
+    assert rows_["bob"]["entered"] == (
+        "compress: a person entered 2.5 instead of 0 points; compress: a person added 1 points"
+    )
+    assert rows_["bob"]["comments"] == r"compress: A good idea.\n=1+1" and rows_["ann"]["entered"] == ""
+    result = json.loads((folder / ASSIGNMENT / "gradescope" / f"{record('bob').slug}.json").read_text())
+    (test,) = (test for test in result["tests"] if test["name"] == "compress")
+    assert result["score"] == 8.5 and (test["score"], test["status"]) == (3.5, "passed")
+    assert test["output"].endswith("Comment: A good idea.\n=1+1")
+
+
+def test_notebooks_in_odd_places_and_unread_ones_are_reported(handed_in: Path, marked: Calls) -> None:
+    place = handed_in / "deep" / ASSIGNMENT / "x" / "hw.ipynb"
+    place.parent.mkdir(parents=True)
+    place.write_text("{}")
+    (handed_in / "Bob.ipynb").write_text("{}")
+    code, text = run(handed_in)
+    assert code == 0 and "deep: read from hw1_mla/x/hw.ipynb, below the usual folder" in text
+    assert "Bob and bob differ only by case, and are graded as different students" in text
+    place.unlink()
+    code, text = run(handed_in, "--resume")
+    assert code == 0 and "deep: There is no file hw1_mla.ipynb in the folder, only x/. Hand in one" in text
+    assert "The record from before is kept." in text and len(marked) == 1
 
 
 def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,14 +297,14 @@ def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch:
     assert code == 0
     assert r"ann, notebook: The file has no cells.\x1b[2J[red]" in text
     assert "bob, rotate: It took too long." in text and "with a problem: 2" in text
-    assert "sandbox: bare (1), private (2)" in text and "1 of these were marked without one, with all" in text
+    assert "sandbox: bare (1), private (2)" in text and "1 of these were graded without a sandbox, with all" in text
     assert "NO SANDBOX" not in text, "there is one now"
 
 
 def test_without_a_sandbox_it_warns_or_refuses(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "best_kind", lambda: "bare")
     code, text = run(handed_in, "--require-sandbox")
-    assert code == 2 and "does not protect against a hostile student" in text and not marked
+    assert code == 2 and "Nothing protects you from a hostile student" in text and not marked
     assert not (handed_in.parent / "grades").exists()
     code, text = run(handed_in)
     assert code == 0 and text.startswith("NO SANDBOX")
@@ -208,6 +314,7 @@ def test_a_cluster_chooses_its_own_sandbox_unless_one_is_required(
     handed_in: Path, marked: list[dict[str, Any]]
 ) -> None:
     run(handed_in, "--cluster", "tcp://there:1")
+    (handed_in / "bob.ipynb").write_text("{}")
     run(handed_in, "--cluster", "tcp://there:1", "--require-sandbox", "--resume")
     assert [call["kind"] for call in marked] == [None, "private"]
 
@@ -217,7 +324,9 @@ def test_a_gradebook_that_cannot_be_written_costs_nothing_else(handed_in: Path, 
     (handed_in.parent / "grades/gradebook.db").write_text("no database at all, but some text")
     code, text = run(handed_in)
     assert code == 1
-    assert "gradebook.db could not be brought up to date: file is not a database. The marks are safe in" in text
+    assert (
+        "gradebook.db could not be brought up to date: file is not a database. The grader's points are safe in" in text
+    )
     assert len(rows((handed_in.parent / "grades" / ASSIGNMENT / "grades.csv").read_text())) == 3
 
 

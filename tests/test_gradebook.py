@@ -12,7 +12,7 @@ from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config.loader import Config, PyFileConfigLoader
 
-from course_grader import by_hand, gradebook, release
+from course_grader import by_hand, formgrader, gradebook, release
 from course_grader.records import Record
 from tests.entered import book, enter, export
 from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record
@@ -26,8 +26,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(folder: Path, *records: Record) -> None:
     for each in records:
-        gradebook.write_notebook(folder, each, RELEASE)
-    gradebook.write_config(folder)
+        formgrader.write_notebook(folder, each, RELEASE)
+    formgrader.write_config(folder)
     gradebook.write_gradebook(folder, RELEASE, records)
 
 
@@ -191,7 +191,7 @@ def test_nbgraders_own_autograder_finds_nothing_to_run(tmp_path: Path) -> None:
 
 
 def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
-    made = gradebook.notebook(record("ann", message=EVIL), RELEASE)
+    made = formgrader.notebook(record("ann", message=EVIL), RELEASE)
     nbformat.validate(made)
     released = {cell.id: cell for cell in RELEASE.cells}
     for cell in made.cells:
@@ -212,7 +212,7 @@ def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
 
 
 def test_a_notebook_that_was_not_marked_says_so() -> None:
-    made = gradebook.notebook(replace(record("ann", problem=f"No notebook: {EVIL}"), cells=[]), RELEASE)
+    made = formgrader.notebook(replace(record("ann", problem=f"No notebook: {EVIL}"), cells=[]), RELEASE)
     assert made.cells[-1].cell_type == "code" and made.cells[-1].source.startswith("# Not marked. No notebook: ")
     assert "\n" not in made.cells[-1].source
 
@@ -290,7 +290,7 @@ def test_a_configuration_of_an_earlier_version_no_longer_names_the_courses_relea
     write(tmp_path, record("ann"))
     path = tmp_path / "nbgrader_config.py"
     now = path.read_text()
-    path.write_text(now.replace(gradebook.RELEASE, gradebook.COURSES_OWN) + "c.mine = 1\n")
+    path.write_text(now.replace(formgrader.RELEASE, formgrader.COURSES_OWN) + "c.mine = 1\n")
     assert str(release.ASSIGNMENTS / "release") in path.read_text()
     write(tmp_path, record("ann"))
     assert path.read_text() == now + "c.mine = 1\n"
