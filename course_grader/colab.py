@@ -63,7 +63,7 @@ def bootstrap(root: Path = ROOT) -> str:
 
 
 def repository(root: Path = ROOT) -> str:
-    """OWNER/REPO of the course on GitHub; empty while nobody has said where it is."""
+    """OWNER/REPO of the course on GitHub, or an empty text if it has not been set."""
     found = REPOSITORY.search(bootstrap(root))
     assert found, f"no line REPOSITORY in {BOOTSTRAP}"
     return found[1]

@@ -228,7 +228,7 @@ def _section(record: Record, mark: Mark, entered: Mapping[str, Entered], heading
     judged = f"The grader gave {mark.points:g} of {mark.of:g} points: " if by_person.score is not None else ""
     parts = [f"<p>{judged}{_said(mark.message)}</p>"]
     if mark.points < mark.of:
-        parts += [_blame(record, mark, entered), _reading(record.assignment, mark)]
+        parts += [_blame(record, mark), _reading(record.assignment, mark)]
     if by_person.anything:
         parts.append(_from_a_person(mark, by_person))
     parts.append(_listing(mark, code))
@@ -240,18 +240,14 @@ def _section(record: Record, mark: Mark, entered: Mapping[str, Entered], heading
 </section>"""
 
 
-def _blame(record: Record, mark: Mark, entered: Mapping[str, Entered]) -> str:
-    """A hint where the mark may follow from another function."""
+def _blame(record: Record, mark: Mark) -> str:
+    """A hint if the mark may follow from another function. The judge says so if it has lent the course's own."""
     wrong = [each.exercise for each in record.marks if each.points < each.of]
-    names = [
-        f'<a href="#{_text(each)}"><code>{_text(each)}</code></a>' for each in _called(record, mark.exercise, wrong)
-    ]
-    if not names:
+    lent = re.findall(r"\w+", " ".join(re.findall(r"the course's ([\w, ]+)", mark.message)))
+    if not (called := [each for each in _called(record, mark.exercise, wrong) if each not in lent]):
         return ""
-    verb = "is" if len(names) == 1 else "are"
-    return (
-        f"<p>It calls your {_listed(names)}, which {verb} not right yet. Fix that first: it may be the only reason.</p>"
-    )
+    names, verb = [_link(each) for each in called], "is" if len(called) == 1 else "are"
+    return f"<p>It calls your {_listed(names)}, which {verb} not right yet. Fix that first: it may be the reason.</p>"
 
 
 def _reading(assignment: str, mark: Mark) -> str:

@@ -1,7 +1,7 @@
-r"""Formulas in Markdown, and MathML in their place, which browsers draw without any script.
+r"""Replaces formulas in Markdown by MathML, which browsers render without a script.
 
-nbconvert leaves formulas to MathJax, which every reader of an exported page has to load from the network. The template
-notebooks/templates/course runs `MathMLPreprocessor` instead (its conf.json says so).
+nbconvert leaves formulas to MathJax, which every exported page loads from the network. The template
+notebooks/templates/course runs `MathMLPreprocessor` instead (see its conf.json).
 """
 
 import re
@@ -12,11 +12,11 @@ from nbformat import NotebookNode
 
 # a fenced block, or a span between as many backticks
 CODE = r"^(?P<indent> *)(?P<fence>```|~~~).*?^(?P=indent)(?P=fence)|(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)"
-# as Pandoc finds a formula in a line: no blank inside its ends, no digit after it, no blank line in it
+# Pandoc's rule for inline formulas: no blank just inside the dollars, no digit after them, no blank line between
 DISPLAY = r"\$\$(?P<display>.+?)\$\$"
 INLINE = r"(?<!\\)\$(?=\S)(?P<inline>(?:\\.|[^$\\\n]|\n(?!\s*\n))+?)(?<=\S)\$(?!\d)"
 CODE_OR_FORMULA = re.compile(f"{CODE}|{DISPLAY}|{INLINE}", re.DOTALL | re.MULTILINE)
-MARKDOWN = str.maketrans({mark: f"&#{ord(mark)};" for mark in "*_`|~[]\\$"})  # what Markdown would read as its own
+MARKDOWN = str.maketrans({mark: f"&#{ord(mark)};" for mark in "*_`|~[]\\$"})  # Markdown has its own use for these
 
 
 class MathMLPreprocessor(Preprocessor):
@@ -31,7 +31,7 @@ class MathMLPreprocessor(Preprocessor):
 
 
 def with_mathml(markdown: str) -> str:
-    """The same text with `<math>` elements for its formulas. Code stays as it is, and so does LaTeX with an error."""
+    """The text with `<math>` elements for its formulas. Code and LaTeX with an error stay as they are."""
     return CODE_OR_FORMULA.sub(_mathml, markdown)
 
 
@@ -43,6 +43,6 @@ def _mathml(found: re.Match[str]) -> str:
 
     try:
         element = convert(formula, display="block" if found["display"] else "inline")
-    except Exception:  # latex2mathml's errors have no base class; a slip in one formula must not cost the whole page
+    except Exception:  # latex2mathml's errors have no base class; one wrong formula must not cost the whole page
         return found[0]
     return element.replace("\n", " ").translate(MARKDOWN)

@@ -42,15 +42,15 @@ class Lab:
 
 
 @contextmanager
-def jupyter_lab(home: Path) -> Iterator[Lab]:
-    """A server under `home` that shares no setting, workspace or kernel with the user's own."""
+def jupyter_lab(home: Path, root: Path | None = None) -> Iterator[Lab]:
+    """A server under `home` that shares no setting, workspace or kernel with the user's own. It serves `root`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(), home / "root")
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(), root or home / "root")
     folders = {name: home / name.lower() for name in FOLDERS}
     for folder in (lab.root, *folders.values()):
-        folder.mkdir()
+        folder.mkdir(parents=True, exist_ok=True)
     style = {"static_custom_path": str(SETTINGS / "custom")}
     config = {
         "ServerApp": {

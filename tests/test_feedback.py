@@ -192,6 +192,17 @@ def test_what_to_do_next_begins_with_what_others_need() -> None:
     assert "Fix rotate" not in right_by_hand.text
 
 
+def test_a_function_that_was_lent_is_not_blamed() -> None:
+    code = {**RIGHT, "compress": "def compress(x):\n    return rotate(kv_cache_elements(x))"}
+    made = with_code({}, code)
+    assert "It calls your kv_cache_elements and rotate, which are not right yet." in seen(made).text
+    said = "This is with the course's rotate, as yours is not right yet."
+    lent = replace(made, marks=[replace(mark, message=said) for mark in made.marks])
+    assert "It calls your kv_cache_elements, which is not right yet." in seen(lent).text
+    both = [replace(mark, message=said.replace("rotate", "kv_cache_elements and rotate")) for mark in made.marks]
+    assert "It calls" not in seen(replace(made, marks=both)).text
+
+
 def test_functions_that_call_each_other_have_an_end() -> None:
     code = {"rotate": "def rotate(x):\n    return compress(x)", "compress": "def compress(x):\n    return rotate(x)"}
     text = seen(with_code({}, code)).text
