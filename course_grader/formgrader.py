@@ -1,5 +1,6 @@
 """What nbgrader's formgrader and its feedback show: its settings, and a notebook per student."""
 
+import re
 import textwrap
 from copy import deepcopy
 from pathlib import Path
@@ -33,15 +34,15 @@ c.CourseDirectory.source_directory = {source!r}
 # nbgrader counts these folders, which are empty: its own autograder would run students' code with all your rights.
 c.CourseDirectory.submitted_directory = "submitted-and-marked"
 '''
-# Not the course's own: formgrader's "Generate" writes there.
+# Not the course's own, as in earlier versions: formgrader's "Generate" writes there.
 RELEASE = 'c.CourseDirectory.release_directory = "release"'
-COURSES_OWN = f"c.CourseDirectory.release_directory = {str(ASSIGNMENTS / 'release')!r}"  # as earlier versions had it
+COURSES_OWN = re.compile(r"""^c\.CourseDirectory\.release_directory = .*assignments/release['"]$""", re.MULTILINE)
 
 
 def write_config(folder: Path) -> None:
     """Write the settings for nbgrader's tools. An existing file stays as it is, except for our own dangerous line."""
     if (path := folder / "nbgrader_config.py").exists():
-        settings = path.read_text(encoding="utf-8").replace(COURSES_OWN, RELEASE)
+        settings = COURSES_OWN.sub(RELEASE, path.read_text(encoding="utf-8"))
     else:
         settings = CONFIG.format(course=COURSE, source=str(ASSIGNMENTS / "source"), release=RELEASE)
     write(path, settings)

@@ -290,7 +290,8 @@ def test_a_configuration_of_an_earlier_version_no_longer_names_the_courses_relea
     write(tmp_path, record("ann"))
     path = tmp_path / "nbgrader_config.py"
     now = path.read_text()
-    path.write_text(now.replace(formgrader.RELEASE, formgrader.COURSES_OWN) + "c.mine = 1\n")
+    old = f"c.CourseDirectory.release_directory = {str(release.ASSIGNMENTS / 'release')!r}"
+    path.write_text(now.replace(formgrader.RELEASE, old) + "c.mine = 1\n")
     assert str(release.ASSIGNMENTS / "release") in path.read_text()
     write(tmp_path, record("ann"))
     assert path.read_text() == now + "c.mine = 1\n"
