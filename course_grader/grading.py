@@ -140,7 +140,7 @@ def mark(
         if not problem:
             judged = judge.judge(box, page.cells, assignment, lambda name: seeds(exercise=name))
             marks, stopped = judged.marks, judged.stopped
-            if not any(each.points or inert.place(page.cells, each.exercise) is not None for each in marks):
+            if not any(x.points or x.found or inert.place(page.cells, x.exercise) is not None for x in marks):
                 problem = "It defines none of the functions that are asked for. Is it another assignment?"
     except UnavailableError:
         raise

@@ -3,21 +3,27 @@
 import builtins
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
 from course_grader import inert, measuring
 from course_grader.inside.wire import Other
-from course_grader.limits import LostError, ShortageError
+from course_grader.lending import Loans, does_the_same
+from course_grader.limits import LostError
 from course_grader.records import Mark
 from course_grader.sandbox import Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
 from course_lib.exercises.engine import FaultError
 
-MOST_SKIPPED = 5  # cells that hang or kill; with more, the notebook is given up
+MOST_SKIPPED = 5  # cells that hang or end the worker; with more, only what is needed of the cells is run
+CELLS_SHARE = 0.5  # of a submission's seconds, for running all cells; after that only what is needed of them is run
 MOST_TOLD, MOST_OF_ERROR = 20, 200  # cells whose errors are told, and characters of each error
+MOST_LOST = 64  # names that are known to be missing: which one a function asks for may tell something of its inputs
+NEEDED_ONLY = "only those that define the functions and what they use were run"
+EMPTY = "is empty while grading: use only what the page asks for"
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,23 @@ def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
 
 
 def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callable[[str], int]) -> Judged:
-    """A mark for every exercise of an assignment. Nothing that the cells do stops this.
+    """A mark for every exercise of an assignment, whatever the cells do. `seeds` gives a seed for each name.
+
+    A function without full points is judged again, with the course's functions in place of wrong ones above it.
 
     Raises:
         UnavailableError: the sandbox itself does not work; that is no reason for marks.
         ShortageError: the machine was short of CPU time or memory; nor is that.
     """
-    pupil = Pupil(sandbox, cells)
     exercises = BANK[assignment]
+    pupil = Pupil(sandbox, cells, list(exercises))
     try:  # where work is measured, the worker is of no use afterwards: last
-        last = sorted(exercises.values(), key=lambda exercise: exercise.structure is not None)
-        marks = {exercise.name: _mark(pupil, exercise, seeds(exercise.name)) for exercise in last}
+        order = sorted(exercises.values(), key=lambda exercise: exercise.structure is not None)
+        marks = {exercise.name: _mark(pupil, exercise, seeds(exercise.name)) for exercise in order}
+        for exercise in order:
+            # with other inputs than before, which the notebook has seen and may have kept
+            again = partial(_mark_again, pupil, exercise, seeds(f"{exercise.name} again"))
+            marks[exercise.name] = again(marks, list(exercises.values()))
     finally:
         pupil.close()
     pupil.budget.settle()
@@ -52,8 +64,8 @@ def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callab
     return Judged([marks[name] for name in exercises], pupil.stopped())
 
 
-def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
-    function = Remote(pupil, exercise.name)
+def _mark(pupil: "Pupil", exercise: Exercise, number: int, loans: Loans | None = None) -> Mark:
+    function = Remote(pupil, exercise.name, loans)
     try:
         outcome = exercise.grade(function, number, measure=partial(measuring.measure, function.process))
     except (OSError, FaultError):  # ours, and no reason for a mark
@@ -65,22 +77,53 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int) -> Mark:
         if exercise.structure:
             pupil.drop()  # its work was measured, and it is held
     message = outcome.message if outcome.points else function.trouble or outcome.message
+    if function.hollow and not outcome.solved:
+        message = f"{message} It uses course_lib, which {EMPTY}."
     return Mark(exercise.name, outcome.points, outcome.of, message, stopped=function.stopped, found=function.found)
+
+
+def _mark_again(
+    pupil: "Pupil", exercise: Exercise, number: int, marks: Mapping[str, Mark], page: Sequence[Exercise]
+) -> Mark:
+    """The mark with the course's functions lent for those above that earn nothing; the first one, if it calls none."""
+    first, above = marks[exercise.name], page[: page.index(exercise)]
+    if first.points == first.of:
+        return first
+    wrong = [each for each in above if not marks[each.name].points and each.name in pupil.reached[exercise.name]]
+    lent = [each for each in wrong if not does_the_same(each, exercise, number)]
+    if not lent:
+        return first
+    loans = Loans(lent, number)
+    mark = _mark(pupil, exercise, number, loans)
+    if not loans.used or mark.points < first.points or pupil.given_up:
+        return first
+    names = " and ".join(name for name in loans.names if name in loans.used)
+    yours = "yours is" if len(loans.used) == 1 else "yours are"
+    if mark.points == mark.of:
+        return replace(mark, message=f"Right with the course's {names}; {yours} not right yet.")
+    return replace(mark, message=f"{mark.message} This is with the course's {names}, as {yours} not right yet.")
 
 
 class Pupil:
     """A submission's functions, in a worker that is started again when one of them has broken it."""
 
-    def __init__(self, sandbox: Sandbox, cells: Sequence[str]) -> None:
-        self.sandbox, self.cells = sandbox, list(enumerate(cells))
+    def __init__(self, sandbox: Sandbox, cells: Sequence[str], wanted: Sequence[str] = ()) -> None:
+        """`wanted`: the functions that matter when there is not enough time for all cells."""
+        self.sandbox, self.cells, self.wanted = sandbox, list(enumerate(cells)), wanted
+        self.reached: dict[str, list[str]] = defaultdict(list)  # by function: others that it may call
         self.skipped: dict[int, str] = {}  # by the number of a cell: what it did
         self.errors: dict[int, str] = {}  # by the number of a cell: the error that it stopped with
-        self.hollow: set[int] = set()  # cells that stopped as they worked with course_lib, which is empty here
-        self.asked = False  # inputs have gone inside; what the worker says of cells from then on is not shown
-        self.budget = sandbox.budget()
-        self._session: Session | None = None
-        self._given_up: LostError | None = None
+        self.hollow: set[int] = set()  # cells that may have stopped because course_lib is empty
+        self.lost: dict[str, int] = {}  # names that a cell would have defined, had it not stopped
+        self.asked = False  # inputs have gone inside: what the worker says of cells from now on is not shown
+        self.given_up: LostError | None = None
         self.broken: UnavailableError | None = None
+        self.budget = sandbox.budget()
+        self._for_cells = CELLS_SHARE * sandbox.limits.seconds  # seconds left for running all cells
+        self._only = ""  # why no more is run than what defines the functions
+        self._most_skipped = MOST_SKIPPED
+        self._session: Session | None = None
+        self._cell: int | None = None  # that which began last
 
     def session(self) -> Session:
         """A worker that has run all cells but those that are skipped.
@@ -89,37 +132,112 @@ class Pupil:
             LostError: the submission's time is over, or cell after cell ends the worker.
         """
         while self._session is None:
-            if self._given_up:
-                raise self._given_up
-            session = self._open()
-            begun: list[int] = []
+            if self.given_up:
+                raise self.given_up
+            session, self._cell = self._open(), None
             try:
-                begun.extend(self._running(session))
+                self._run_cells(session)
                 self._session = session
-            except ShortageError:
-                session.close()
-                raise
             except LostError as lost:
-                session.close()
-                if not begun or begun[-1] in self.skipped or len(self.skipped) >= MOST_SKIPPED:
-                    self._given_up = lost
-                else:
-                    self.skipped[begun[-1]] = str(lost)
+                self._leave_out(lost)
+            finally:
+                if self._session is None:
+                    session.close()
         return self._session
-
-    def left_out(self, name: str) -> str | None:
-        """What the cell of a function did, if it is skipped for that."""
-        number = inert.place([source for _, source in self.cells], name)
-        return None if number is None else self.skipped.get(number)
 
     def _open(self) -> Session:
         if self.broken:
             raise self.broken
+        cells = [cell for cell in self.cells if cell[0] not in self.skipped]
         try:
-            return self.sandbox.open([cell for cell in self.cells if cell[0] not in self.skipped], self.budget)
+            return self.sandbox.open(cells, self.budget, self.wanted if self._only else ())
         except UnavailableError as error:
             self.broken = error
             raise
+
+    def _run_cells(self, session: Session) -> None:
+        began, most = self.budget.spent(), self.sandbox.limits.cell_seconds
+        try:
+            while True:
+                left = most if self._only else self._for_cells - (self.budget.spent() - began)
+                message = session.receive(min(most, left))
+                if "ready" in message:
+                    return
+                if isinstance(number := message.get("began"), int):
+                    self._cell = number
+                elif isinstance(number := message.get("stopped"), int) and not self.asked:
+                    self._note_error(number, message)
+        finally:
+            if not self._only:
+                self._for_cells -= self.budget.spent() - began
+
+    def _note_error(self, number: int, report: dict[str, Any]) -> None:
+        error = _claim(report.get("error"))
+        if report.get("hollow") is True:
+            self.hollow.add(number)
+            error = f"{error} (course_lib {EMPTY})"
+        self.errors.setdefault(number, error)
+        binds = report.get("binds")
+        for name in binds if isinstance(binds, list) else []:
+            if len(self.lost) < MOST_LOST and isinstance(name, str) and name.isidentifier() and len(name) < 50:
+                self.lost.setdefault(name, number)
+
+    def _leave_out(self, lost: LostError) -> None:
+        """What the next worker does not run, after this one was lost."""
+        cell = None if self._cell in self.skipped else self._cell
+        if self.wanted and not self._only and self._for_cells <= 0:
+            self._only = f"the cells took more than {CELLS_SHARE * self.sandbox.limits.seconds:g} s"
+        elif cell is not None and len(self.skipped) < self._most_skipped:
+            self.skipped[cell] = str(lost)
+        elif cell is not None and self.wanted and not self._only:
+            self._only, self._most_skipped = f"more than {MOST_SKIPPED} cells hang or end the process", 2 * MOST_SKIPPED
+        else:
+            self.given_up = lost
+
+    def stopped(self) -> list[str]:
+        """A sentence for each cell that did not run to its end; cells are counted from 1.
+
+        Cells that stop because course_lib is empty are expected to: the functions that they would define say so.
+        """
+        said = {number: f"stopped: {error}" for number, error in self.errors.items() if number not in self.hollow}
+        said |= {number: f"{what} and was left out" for number, what in self.skipped.items()}
+        known = [number for number in sorted(said) if 0 <= number < len(self.cells)]
+        sentences = [f"cell {number + 1} {said[number]}" for number in known[:MOST_TOLD]]
+        if (more := len(known) - MOST_TOLD) > 0:
+            sentences.append(f"{more} more cells stopped")
+        return [f"{self._only}: {NEEDED_ONLY}", *sentences] if self._only else sentences
+
+    def why_missing(self, name: str) -> str:
+        """Why there is no function of this name once the cells have run."""
+        number = self._place(name)
+        if number in self.skipped:
+            return f"Cell {number + 1} {self.skipped[number]} and was left out: keep in it only what {name} needs."
+        stopped = number if number in self.errors else self.lost.get(name)
+        if stopped is not None:
+            return f"The notebook defines no function {name}, as cell {stopped + 1} stopped: {self._error(stopped)}"
+        if number is None:
+            return f"The notebook defines no function {name}."
+        rest = f" Note that {self._only}: {NEEDED_ONLY}." if self._only else ""
+        return f"Cell {number + 1} mentions {name}, but after the cells have run there is no such function.{rest}"
+
+    def why_undefined(self, name: object) -> str:
+        """Why a function met a NameError; empty where nothing is known of that."""
+        if isinstance(name, str) and (number := self.lost.get(name)) is not None:
+            why = f"cell {number + 1}, which would define it, stopped: {self._error(number)}"
+            return f"It did not run: NameError: '{name}' is not defined; {why}"
+        if self.skipped:
+            cells = " and ".join(f"cell {number + 1}, which {what}" for number, what in self.skipped.items())
+            return f"It did not run: NameError. What is not defined may be in what was left out: {cells}."
+        return ""
+
+    def _error(self, number: int) -> str:
+        return f"{self.errors[number].rstrip('.')}."
+
+    def _place(self, name: str) -> int | None:
+        return inert.place([source for _, source in self.cells], name)
+
+    def left_out(self, name: str) -> bool:
+        return self._place(name) in self.skipped
 
     def drop(self) -> None:
         """Ends the worker; the next question starts another."""
@@ -129,62 +247,46 @@ class Pupil:
 
     close = drop
 
-    def _running(self, session: Session) -> Iterator[int]:
-        """The number of each cell as it begins."""
-        while "ready" not in (message := session.receive(self.sandbox.limits.cell_seconds)):
-            if isinstance(number := message.get("began"), int):
-                yield number
-            if isinstance(number := message.get("stopped"), int) and not self.asked:
-                self.errors.setdefault(number, _claim(message.get("error")))
-                if message.get("hollow") is True:
-                    self.hollow.add(number)
-
-    def stopped(self) -> list[str]:
-        """A sentence for each cell that did not run to its end; cells are counted from 1.
-
-        Cells that stopped for lack of course_lib are expected to: the functions they would have defined say so.
-        """
-        said = {number: f"stopped: {error}" for number, error in self.errors.items() if number not in self.hollow}
-        said |= {number: f"{what} and was left out" for number, what in self.skipped.items()}
-        known = [number for number in sorted(said) if 0 <= number < len(self.cells)]
-        sentences = [f"cell {number + 1} {said[number]}" for number in known[:MOST_TOLD]]
-        more = len(known) - MOST_TOLD
-        return [*sentences, f"{more} more cells stopped"] if more > 0 else sentences
-
 
 class Remote:
     """A student's function, as one that can be called here."""
 
-    def __init__(self, pupil: Pupil, name: str) -> None:
+    def __init__(self, pupil: Pupil, name: str, loans: Loans | None = None) -> None:
         self.__name__ = name
         self.trouble = ""  # what the student is told, if the engine cannot know it
-        self.stopped = self.found = False
+        self.stopped = self.found = self.hollow = False
         self.session: Session | None = None
-        self._pupil = pupil
+        self._pupil, self._loans = pupil, loans
 
     def __call__(self, *arguments: Any) -> Any:
         try:
-            if self.session is None:
-                session = self._pupil.session()
-                session.begin(self.__name__)
-                self.session, self._pupil.asked = session, True
-            reply = self.session.ask({"arguments": list(arguments)})
+            reply = self._ask({"arguments": list(arguments)})
         except LostError as lost:
             self.session, self.stopped = None, True
             self._pupil.drop()
             self.trouble = f"It {lost}. Run it in the notebook on the cases of `check`."
             raise
         if reply.get("missing"):
-            if what := self._pupil.left_out(self.__name__):
-                self.stopped = True
-                self._fail(f"Its cell {what} and was left out: keep in it only what the function needs.")
-            self._fail(f"The notebook defines no function {self.__name__}, or its cell stops before it does.")
+            self.stopped = self._pupil.left_out(self.__name__)
+            self._fail(self._pupil.why_missing(self.__name__))
         self.found = True
+        self.hollow |= reply.get("hollow") is True
         if reply.get("changed"):
             self._fail("It changed an input: work on a copy, the caller still needs it.")
         if "answer" not in reply:
-            raise _error(reply)
+            error = _error(reply)
+            if isinstance(error, NameError):
+                self.trouble = self._pupil.why_undefined(reply.get("name"))
+            raise error
         return _readable(reply["answer"])
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self.session is None:
+            session = self._pupil.session()
+            wanted, lent = self._pupil.wanted, self._loans.names if self._loans else ()
+            self._pupil.reached[self.__name__] = session.begin(self.__name__, wanted, lent)
+            self.session, self._pupil.asked = session, True
+        return self.session.ask(request, self._loans.answer if self._loans else None)
 
     def process(self) -> int:
         """Of which the kernel knows what its functions take."""

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,8 @@ START_SECONDS = 120
 TMP_BYTES = 64 << 20
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 CREDENTIALS = struct.Struct("3i")
+
+Lend = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class UnavailableError(Exception):
@@ -65,8 +67,9 @@ class Sandbox:
         """For a submission that begins now."""
         return Budget(self.limits, alone=self.alone)
 
-    def open(self, cells: list[tuple[int, str]], budget: Budget | None = None) -> "Session":
-        """A worker that starts to run these numbered cells, at the expense of this budget.
+    def open(self, cells: list[tuple[int, str]], budget: Budget | None = None, only: Sequence[str] = ()) -> "Session":
+        """A worker that starts to run these numbered cells, at the expense of this budget. With `only`, it runs nothing
+        but what defines these names and what that uses.
 
         Raises:
             UnavailableError: no worker can be started. The submission is not to blame, as none of it has run yet.
@@ -76,16 +79,16 @@ class Sandbox:
         if budget.shortage:
             raise budget.shortage
         try:
-            return self._open(cells, budget)
+            return self._open(cells, budget, only)
         except (OSError, LostError):  # the last submission may have taken the sandbox down with it
             self.close()
         try:
-            return self._open(cells, budget)
+            return self._open(cells, budget, only)
         except (OSError, LostError) as error:
             self.close()
             raise UnavailableError(f"The sandbox {self.kind!r} does not start here: {error}") from None
 
-    def _open(self, cells: list[tuple[int, str]], budget: Budget) -> "Session":
+    def _open(self, cells: list[tuple[int, str]], budget: Budget, only: Sequence[str]) -> "Session":
         if self.kind != "private":
             self.close()
         if self._process is None or self._process.poll() is not None:
@@ -98,7 +101,7 @@ class Sandbox:
         root = None if self.kind == "private" else self._process.pid
         session, text = Session(ours, budget, root), json.dumps(cells, ensure_ascii=False)
         try:
-            session.tell({"limits": self.limits.of_process(self.kind)})
+            session.tell({"limits": self.limits.of_process(self.kind), "only": list(only)})
             session.tell({"cells": np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)})
         except BaseException:
             session.close()
@@ -165,8 +168,11 @@ class Session:
         with self._budget.waiting(self.process, seconds) as wait:
             return self._message(wait)
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request. A late answer to an earlier request is not mistaken for it."""
+    def ask(self, request: dict[str, Any], lend: Lend | None = None) -> dict[str, Any]:
+        """The answer to one request. A late answer to an earlier request is not mistaken for it.
+
+        `lend` answers the worker's own calls, which it makes in the meantime.
+        """
         self._number += 1
         self.tell({**request, "id": self._number})
         with self._waiting_for_call() as wait:
@@ -174,13 +180,24 @@ class Session:
                 reply = self._message(wait)
                 if "over" in reply:
                     raise LostError("ended its process")
-                if reply.get("id") == self._number:
+                if reply.get("id") != self._number:
+                    continue
+                if not lend or "asks" not in reply:
                     return reply
+                self._send(lend(reply), wait)
 
-    def begin(self, exercise: str) -> None:
-        """Starts a process for an exercise."""
+    def begin(self, exercise: str, others: Sequence[str] = (), lent: Sequence[str] = ()) -> list[str]:
+        """Starts a process for an exercise. There, calls of the functions in `lent` become messages to the judge.
+
+        Returns which functions of `others` this one may call; so the worker claims.
+        """
         self._before = set(processes.tree(self.process))
-        self.tell({"exercise": exercise})
+        self.tell({"exercise": exercise, "others": list(others), "lent": list(lent)})
+        with self._waiting_for_call() as wait:
+            while not isinstance(reached := (message := self._message(wait)).get("reaches"), list):
+                if "over" in message:
+                    raise LostError("ended its process")
+        return [name for name in others if name in reached]
 
     def finish(self) -> None:
         """Ends the process of the current exercise.
@@ -203,10 +220,13 @@ class Session:
     def tell(self, message: dict[str, Any]) -> None:
         """Sends a message. A worker that does not read it within the time of a call counts as hung."""
         with self._waiting_for_call() as wait:
-            try:
-                wire.send(_Sender(self._channel, wait), message)
-            except OSError:
-                raise LostError("ended before it was asked") from None
+            self._send(message, wait)
+
+    def _send(self, message: dict[str, Any], wait: Wait) -> None:
+        try:
+            wire.send(_Sender(self._channel, wait), message)
+        except OSError:
+            raise LostError("ended before it was asked") from None
 
     @contextmanager
     def _waiting_for_call(self) -> Iterator[Wait]:

@@ -89,7 +89,7 @@ ATTACKS: dict[str, Attack] = {
     "a crash": in_a_call("import ctypes; ctypes.string_at(0)"),
     "a recursion": in_a_call("import sys; sys.setrecursionlimit(10**9)\ndef f(): return f()\nreturn f()"),
     # floods
-    "forks": ruinous("import os\nwhile True:\n    try: os.fork()\n    except OSError: break"),
+    "forks": in_a_cell("import os\nwhile True:\n    try: os.fork()\n    except OSError: break"),
     "forks in a call": in_a_call("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"),
     "memory": in_a_cell("x = bytearray(1 << 44)"),
     "memory by and by": in_a_call("x = []\nwhile True: x.append(bytearray(b'x') * (64 << 20))"),
@@ -113,7 +113,7 @@ ATTACKS: dict[str, Attack] = {
     "sockets that reach the host": in_a_call(
         "import socket\nfor family in (40, 16, 17, 38, 44):\n    one = socket.socket(family, 1)\n    one.bind((0xffffffff, 45991)); one.listen()\nreturn 1"
     ),
-    "threads": ruinous(
+    "threads": in_a_cell(
         "import threading, time\nfor _ in range(5000): threading.Thread(target=time.sleep, args=(1e6,)).start()"
     ),
     # what is patched
@@ -203,22 +203,22 @@ ATTACKS: dict[str, Attack] = {
     "not to be looked into": in_a_cell(LIBC + "libc.prctl(4, 0, 0, 0, 0)"),
     "not to be looked into, and hungry": in_the_first_call(LIBC + "libc.prctl(4, 0, 0, 0, 0)\nx = []\nwhile True: x.append(bytearray(b'x') * (64 << 20))"),
     "memory of many processes": in_the_first_call("import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (400 << 20)\n        time.sleep(60)\ntime.sleep(60)"),
-    "least wanted": ruinous("import os\nos.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"),
+    "least wanted": in_a_cell("import os\nos.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"),
     "limits lowered": ruinous("import resource\nfor name in ('NOFILE', 'AS', 'DATA', 'FSIZE', 'CPU', 'NPROC', 'STACK'):\n    resource.setrlimit(getattr(resource, 'RLIMIT_' + name), (1, 1))"),
-    "another in its place": ruinous("import os\nif os.fork(): os._exit(0)"),
+    "another in its place": in_a_cell("import os\nif os.fork(): os._exit(0)"),
     "a child goes on, it waits": in_a_cell("import os\nif child := os.fork():\n    os.waitpid(child, 0); os._exit(0)"),
-    "two go on": ruinous("import os\nos.fork()"),
+    "two go on": in_a_cell("import os\nos.fork()"),
     "two go on from a call": in_the_first_call("import os\nos.fork(); return 1"),
     "another program": in_the_first_call("import os\nos.execv('/bin/sh', ['sh', '-c', 'while :; do echo x; done'])"),
     "another program in a cell": in_a_cell("import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])"),
     "every signal sent": in_the_first_call("import os\nfor n in range(1, 65):\n    try: os.kill(os.getppid(), n)\n    except OSError: pass\nreturn 1"),
     "no child waited for": in_a_cell("import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)"),
-    "an alarm that goes on": ruinous("import signal\ndef ring(*a): raise KeyboardInterrupt\nsignal.signal(signal.SIGALRM, ring)\nsignal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)"),
-    "an alarm that kills": ruinous("import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\nsignal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)"),
+    "an alarm that goes on": in_a_cell("import signal\ndef ring(*a): raise KeyboardInterrupt\nsignal.signal(signal.SIGALRM, ring)\nsignal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)"),
+    "an alarm that kills": in_a_cell("import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\nsignal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)"),
     # hooks of Python's
     "hooks": in_a_cell("import atexit, sys, gc, threading, weakref, os\natexit.register(os._exit, 9)\ndef hook(*a): return hook\nsys.settrace(hook); sys.setprofile(hook); threading.settrace(hook); sys.excepthook = sys.unraisablehook = sys.displayhook = hook\ngc.callbacks.append(hook); sys.addaudithook(lambda *a: None)"),
-    "a trace that changes names": ruinous("import sys\ndef hook(frame, event, what):\n    frame.f_locals.update(answer=7, function=len); return hook\nsys.settrace(hook)"),
-    "an audit that refuses": ruinous("import sys\ndef refuse(*a): raise SystemExit\nsys.addaudithook(refuse)"),
+    "a trace that changes names": in_a_cell("import sys\ndef hook(frame, event, what):\n    frame.f_locals.update(answer=7, function=len); return hook\nsys.settrace(hook)"),
+    "an audit that refuses": in_a_cell("import sys\ndef refuse(*a): raise SystemExit\nsys.addaudithook(refuse)"),
     "imports hijacked": in_a_cell("import sys, builtins\nclass Finder:\n    def find_spec(self, *a): raise SystemExit\nsys.meta_path[:] = [Finder()]; sys.path[:] = []; sys.modules.clear(); builtins.__import__ = None"),
     "the worker's own functions": in_a_call("return 1", "import sys\nfor name, module in list(sys.modules.items()):\n    for key, value in list(getattr(module, '__dict__', {}).items()):\n        if key in ('_called', '_answer_calls', 'serve', 'send', 'read', '_packed', '_equal', '_copied'):\n            setattr(module, key, lambda *a, **k: {'answer': 7, 'changed': []})"),
     "the worker found by its frames": in_a_call("import sys\nframe = sys._getframe()\nwhile frame.f_back:\n    frame = frame.f_back\n    frame.f_globals.update(_called=lambda *a: {'answer': 7}, _equal=lambda *a: True, wire=None)\nreturn 1"),

@@ -130,13 +130,14 @@ LEFT = """
 import os, time
 from multiprocessing import shared_memory
 open("/tmp/left", "w").write("x")
-if os.fork() == 0:
-    os.setsid()
+def asked():
     if os.fork() == 0:
-        while True: time.sleep(0.1)
-    os._exit(0)
-time.sleep(0.1)
-def asked(): return True
+        os.setpgid(0, 0)
+        if os.fork() == 0:
+            while True: time.sleep(0.1)
+        os._exit(0)
+    time.sleep(0.1)
+    return True
 """
 
 REFUSED = """

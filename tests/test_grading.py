@@ -68,7 +68,7 @@ def test_a_cell_that_does_not_end_is_told_to_whom_it_costs_something(tmp_path: P
     (record,) = grade(pages, Store(tmp_path / "out", "hw1_mla"), limits=Limits(cell_seconds=1))
     marks = {mark.exercise: mark for mark in record.marks}
     assert (record.points, record.problem, marks["attention_flops"].stopped) == (3, "", False)
-    assert marks["kv_cache_elements"].message.startswith("Its cell took too long and was left out: keep in it only")
+    assert marks["kv_cache_elements"].message.startswith("Cell 1 took too long and was left out: keep in it only")
     assert marks["kv_cache_elements"].stopped, "a line for the instructor"
 
 

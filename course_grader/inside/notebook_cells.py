@@ -31,14 +31,28 @@ class Notebook:
         sys.stdin, sys.breakpointhook = _Keyboard(), lambda *args, **kwargs: None
 
     def run(self, source: str) -> None:
+        self._execute(self._compiled(source)[1])
+
+    def parse(self, source: str) -> tuple[str, ast.Module]:
+        """The name of the file that the code belongs to, as in tracebacks, and its syntax tree."""
+        return self._compiled(source, ast.PyCF_ONLY_AST)
+
+    def run_statements(self, statements: list[ast.stmt], place: str) -> None:
+        """Some of those that `parse` has found in a cell."""
+        self._execute(compile(ast.Module(statements, []), place, "exec", self._flags))
+
+    def _compiled(self, source: str, flags: int = 0) -> tuple[str, Any]:
         self._number += 1
         place = f"<cell {self._number}>"
         try:
-            code = compile(source, place, "exec", self._flags)
+            made = compile(source, place, "exec", self._flags | flags)
         except (SyntaxError, ValueError):
             source = TransformerManager().transform_cell(source)
-            code = compile(source, place, "exec", self._flags)
+            made = compile(source, place, "exec", self._flags | flags)
         linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)
+        return place, made
+
+    def _execute(self, code: types.CodeType) -> None:
         self._flags |= code.co_flags & __future__.annotations.compiler_flag  # holds for the cells below as well
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(eval(code, self.names))

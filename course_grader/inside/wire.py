@@ -5,6 +5,7 @@ a worker on trial gets none, and is ready two seconds sooner.
 """
 
 import math
+import socket
 import struct
 import sys
 from fractions import Fraction
@@ -56,6 +57,25 @@ def lengths(prefix: bytes) -> tuple[int, int]:
     if header > MOST_HEADER or body > MOST_BYTES:
         raise GarbledError("an answer that is far too large")
     return header, body
+
+
+def receive(channel: socket.socket) -> dict[str, Any]:
+    """The next message. Only a worker waits like this; the judge does not wait for ever.
+
+    Raises:
+        OSError: nobody is at the other end any more.
+    """
+    header, body = lengths(_exactly(channel, LENGTHS.size))
+    return read(_exactly(channel, header), _exactly(channel, body))
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        if not (part := channel.recv(min(size - len(data), 1 << 20))):
+            raise OSError("the judge is gone")
+        data += part
+    return bytes(data)
 
 
 def read(header: bytes, body: bytes) -> dict[str, Any]:

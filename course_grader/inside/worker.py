@@ -5,7 +5,6 @@ where the kernel allows that; for each exercise that one starts a third, so that
 for that exercise only.
 """
 
-import builtins
 import ctypes
 import importlib
 import json
@@ -14,19 +13,19 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
+import running
 import stand_in
 import syscalls
 import wire
-from notebook_cells import Notebook
+from answering import answer_calls
 
 NEW_NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000  # mounts, IPC, users, processes
 NO_SETUID_NO_DEVICES, BIND_ALL = 2 | 4, 0x1000 | 0x4000
-PR_SET_DUMPABLE, PR_CAPBSET_DROP, CAPABILITY_VERSION_3 = 4, 24, 0x20080522
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, CAPABILITY_VERSION_3 = 4, 24, 36, 0x20080522
 
 
 def main(control: socket.socket, user: int, kind: str, warm: bool) -> None:
@@ -79,16 +78,18 @@ def _enclosed(channel: socket.socket, kind: str) -> None:
         if child := os.fork():
             os.waitpid(child, 0)
             return
+    else:  # what loses its parent becomes a child of this process, as it does there
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.setsid()  # its own share of the CPU; the filter keeps it to this one
     if kind != "bare":
         syscalls.refuse()
     channel.sendall(b"!")  # the kernel adds who sent it
     with suppress(OSError, wire.GarbledError):
-        limits, cells = _receive(channel)["limits"], _receive(channel)["cells"].tobytes()
-        for name, most in limits.items():
+        start, cells = wire.receive(channel), wire.receive(channel)["cells"].tobytes()
+        for name, most in start["limits"].items():
             _limit(name, most)
         sys.path[0] = ""  # as in Jupyter: a module beside the notebook can be imported
-        serve(channel, json.loads(cells.decode("utf-8", "surrogatepass")))
+        serve(channel, start, json.loads(cells.decode("utf-8", "surrogatepass")), kind)
 
 
 def _limit(name: str, most: int) -> None:
@@ -97,8 +98,9 @@ def _limit(name: str, most: int) -> None:
 
     which = getattr(resource, f"RLIMIT_{name}")
     hard = resource.getrlimit(which)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(which, (most, most))
+    allowed = most + (running.SPARE_PROCESSES if name == "NPROC" else 0)
+    allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
+    resource.setrlimit(which, (min(most, allowed), allowed))
 
 
 def _unshare() -> None:
@@ -144,100 +146,18 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
         raise OSError(ctypes.get_errno(), "capabilities stay")
 
 
-def serve(channel: socket.socket, cells: list[tuple[int, str]]) -> None:
-    names = run_cells(channel, cells)
+def serve(channel: socket.socket, start: dict[str, Any], cells: Sequence[tuple[int, str]], kind: str) -> None:
+    names = running.run_cells(channel, cells, start["only"], kind)
     while True:
-        name = _receive(channel)["exercise"]
+        request = wire.receive(channel)
         if (child := os.fork()) == 0:
             try:
-                _answer_calls(channel, names.get(name))
+                answer_calls(channel, names, request)
             finally:
                 os._exit(0)
         with suppress(ChildProcessError):
             os.waitpid(child, 0)
-        wire.send(channel, {"over": name})
-
-
-def run_cells(channel: socket.socket, cells: list[tuple[int, str]]) -> dict[str, Any]:
-    """All cells; an error in one does not stop the next."""
-    notebook = Notebook()
-    for number, source in cells:
-        wire.send(channel, {"began": number})
-        stand_in.Uses.seen = False
-        try:
-            notebook.run(source)
-        except (SystemExit, KeyboardInterrupt):  # exit(), and whatever else ends a cell on purpose
-            pass
-        except BaseException as error:
-            hollow = stand_in.Uses.seen and not isinstance(error, ImportError | NameError | SyntaxError)
-            wire.send(channel, {"stopped": number, "error": _described(error), "hollow": hollow})
-    wire.send(channel, {"ready": True})
-    return notebook.names
-
-
-def _described(error: BaseException) -> str:
-    """Its kind and its text; a syntax error in a cell with the line it is in."""
-    kind = type(error).__name__
-    if isinstance(error, SyntaxError) and str(error.filename).startswith("<cell "):
-        return f"{kind} in line {error.lineno}: {error.msg}"
-    try:
-        return f"{kind}: {error}".removesuffix(": ")
-    except Exception:  # whatever a notebook's own error does when it is asked for its text
-        return kind
-
-
-def _answer_calls(channel: socket.socket, function: Any) -> None:
-    while True:
-        request = _receive(channel)
-        if "arguments" not in request:
-            return
-        reply = {"missing": True} if not callable(function) else _called(function, request["arguments"])
-        try:
-            wire.send(channel, {**reply, "id": request["id"]})
-        except Exception as error:  # an answer that not even its parts can be asked of
-            wire.send(channel, {"raised": type(error).__name__, "id": request["id"]})
-
-
-def _called(function: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
-    before = [_copied(each) for each in arguments]
-    try:
-        answer = function(*arguments)
-    except BaseException as error:
-        kinds = [kind.__name__ for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind]
-        return {"raised": type(error).__name__, "kinds": kinds}
-    changed = [number for number, (old, new) in enumerate(zip(before, arguments, strict=True)) if not _equal(old, new)]
-    return {"answer": answer, "changed": changed}
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_copied(each) for each in value]
-    return value.clone() if wire.is_tensor(value) else dict(value) if isinstance(value, dict) else value
-
-
-def _equal(old: Any, new: Any) -> bool:
-    """Tensors bit by bit, so that NaN stays NaN."""
-    if wire.is_tensor(old):
-        if not wire.is_tensor(new) or old.shape != new.shape or old.dtype != new.dtype:
-            return False
-        return bool(np.array_equal(wire.bytes_of(old), wire.bytes_of(new)))
-    if isinstance(old, list):
-        return len(old) == len(new) and all(map(_equal, old, new))
-    return bool(old == new)
-
-
-def _receive(channel: socket.socket) -> dict[str, Any]:
-    header, body = wire.lengths(_exactly(channel, wire.LENGTHS.size))
-    return wire.read(_exactly(channel, header), _exactly(channel, body))
-
-
-def _exactly(channel: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        if not (part := channel.recv(min(size - len(data), 1 << 20))):
-            raise OSError("the judge is gone")
-        data += part
-    return bytes(data)
+        wire.send(channel, {"over": request["exercise"]})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,153 @@
+"""The course's own functions, lent to a notebook whose own are wrong, so that what builds on them can be judged.
+
+A function is lent by answering its calls here, outside. Whoever calls may be hostile: an answer must cost neither much
+memory nor much time, whatever the arguments are.
+"""
+
+import builtins
+import copy
+import inspect
+import math
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_lib.exercises import Exercise
+from course_lib.exercises.comparing import same
+from course_lib.exercises.engine import answer_key
+
+MOST_CALLS, MOST_SECONDS = 20_000, 5  # of all calls in one look at one function
+LEAST_ELEMENTS, LEAST_INTEGER = 4096, 1024  # are always accepted, however small the exercise's own cases are
+ELEMENTS_FACTOR, INTEGER_FACTOR = 4, 16  # by which arguments may exceed those of the exercise's own cases
+MOST_PAIR = 1 << 23  # product of two sizes: a step on the way to an answer has axes of several arguments
+MAGNITUDE = 1 << 20  # where the cases have larger integers, these are no sizes of anything
+
+
+class RefusedError(Exception):
+    """Why a call is not answered."""
+
+
+class Loans:
+    """Answers calls of some exercises' functions, within bounds on their number, their sizes and their time."""
+
+    def __init__(self, exercises: Collection[Exercise], seed: int) -> None:
+        self.used: set[str] = set()  # names of the functions that were called
+        self._exercises = {exercise.name: exercise for exercise in exercises}
+        self._bounds = {exercise.name: _Bounds(exercise, seed) for exercise in exercises}
+        self._calls, self._seconds = 0, 0.0
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._exercises)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The message that answers a worker's call. Never raises."""
+        try:
+            return {"answer": self._answer(request)}
+        except RefusedError as refused:
+            return {"error": "RuntimeError", "why": str(refused)}
+        except Exception as error:  # which the same call may raise in the student's own function
+            kind = type(error).__name__
+            return {"error": kind if hasattr(builtins, kind) else "RuntimeError", "why": "wrong arguments"}
+
+    def _answer(self, request: dict[str, Any]) -> Any:
+        name, arguments, named = request.get("asks"), request.get("arguments"), request.get("named")
+        if name not in self._exercises or not isinstance(arguments, list) or not isinstance(named, dict):
+            raise RefusedError("there is no such function")
+        self.used.add(name)
+        self._calls += 1
+        if self._calls > MOST_CALLS or self._seconds > MOST_SECONDS:
+            raise RefusedError("it is called too often")
+        given = self._bounds[name].check(arguments, named)
+        began = time.monotonic()
+        try:
+            with torch.device("cpu"), torch.no_grad(), np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self._exercises[name].reference(*given.args, **given.kwargs)
+        finally:
+            self._seconds += time.monotonic() - began
+
+
+def does_the_same(other: Exercise, exercise: Exercise, seed: int) -> bool:
+    """Whether `other`'s function already answers the exercise, so that calling it is no work of one's own."""
+    key = answer_key(exercise, seed)
+    try:
+        answers = (other.reference(*copy.deepcopy(case).values()) for case in key.cases)
+        return all(same(exercise.canonical(a), e) for a, e in zip(answers, key.expected, strict=True))
+    except Exception:  # it takes other arguments
+        return False
+
+
+class _Bounds:
+    """How large the arguments of an exercise's function may be, next to those of its own cases."""
+
+    def __init__(self, exercise: Exercise, seed: int) -> None:
+        self._signature = inspect.signature(exercise.reference)
+        self._elements = dict.fromkeys(self._signature.parameters, LEAST_ELEMENTS)
+        self._integers = dict.fromkeys(self._signature.parameters, LEAST_INTEGER)
+        self._pair = MOST_PAIR
+        cases = [self._signature.bind(*case.values()).arguments for case in answer_key(exercise, seed).cases]
+        for case in cases:
+            for name, value in case.items():
+                self._elements[name] = max(self._elements[name], ELEMENTS_FACTOR * _elements(value))
+                self._integers[name] = max(self._integers[name], INTEGER_FACTOR * _largest_integer(value))
+        self._pair = max([MOST_PAIR, *map(self._largest_pair, cases)])
+
+    def check(self, arguments: list[Any], named: dict[str, Any]) -> inspect.BoundArguments:
+        """Raises:
+        RefusedError: arguments are far larger than those of the exercise's own cases, or not finite.
+        TypeError: they do not fit the function's parameters.
+        """
+        bound = self._signature.bind(*arguments, **named)
+        for name, value in bound.arguments.items():
+            if _elements(value) > self._elements[name] or _largest_integer(value) > self._integers[name]:
+                raise RefusedError(f"its {name} is too large")
+            if not all(map(_finite, _leaves(value))):
+                raise RefusedError(f"its {name} is not finite")
+        if self._largest_pair(bound.arguments) > self._pair:
+            raise RefusedError("its arguments are too large together")
+        return bound
+
+    def _largest_pair(self, arguments: Mapping[str, Any]) -> int:
+        """The product of the two largest sizes."""
+        sizes = [1, 1, *map(_elements, arguments.values())]
+        sizes += [_largest_integer(value) for name, value in arguments.items() if self._integers[name] < MAGNITUDE]
+        return math.prod(sorted(sizes)[-2:])
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _elements(value: Any) -> int:
+    """Numbers in it. An axis of length 0 counts as 1: it does not make the other axes any shorter."""
+    return sum(math.prod(max(size, 1) for size in getattr(each, "shape", ())) for each in _leaves(value))
+
+
+def _largest_integer(value: Any) -> int:
+    return max(map(_integer, _leaves(value)), default=0)
+
+
+def _integer(leaf: Any) -> int:
+    """The largest absolute value, if these are integers."""
+    if isinstance(leaf, Tensor | np.ndarray):
+        array = np.asarray(leaf) if isinstance(leaf, np.ndarray) or not leaf.is_floating_point() else np.zeros(0)
+        return max(map(abs, (int(array.min()), int(array.max())))) if array.size and array.dtype.kind in "iu" else 0
+    return abs(leaf) if isinstance(leaf, int) else 0
+
+
+def _finite(leaf: Any) -> bool:
+    if isinstance(leaf, Tensor):
+        return bool(torch.isfinite(leaf).all())
+    if isinstance(leaf, np.ndarray | float):
+        return bool(np.isfinite(leaf).all())
+    return isinstance(leaf, int | str | None)
