@@ -16,9 +16,9 @@ from course_grader.stored import digest
 
 COURSE = "deepseek"
 MOST_SHOWN = 200  # cells other than the answers
-MISSING = "# No cell of the submission defines it."
+MISSING = "# None of the submitted cells defines it."
 UNRECOGNIZED = "# The cell that defines it was not recognized; all other cells are at the end."
-# There is no such kernel, so nobody runs a cell by accident.
+# No such kernel exists, so that cells cannot be run by accident.
 NO_KERNEL = {"kernelspec": {"name": "none", "display_name": "none: students' code, only to be read"}}
 
 CONFIG = '''"""nbgrader's settings for these grades. Start its tools, and JupyterLab for formgrader, in this folder."""

@@ -55,7 +55,7 @@ def test_scores_credit_and_comments_are_read(tmp_path: Path) -> None:
 
 
 def test_totals_equal_those_of_nbgraders_export(tmp_path: Path) -> None:
-    """Also for names that are no ids, a total below 0, and points above the maximum."""
+    """Also for names that are not ids, a total below 0, and points above the maximum."""
     records = [record(name, earned=n % 7) for n, name in enumerate(NAMES)]
     write(tmp_path, *records)
     for n, each in enumerate(records[2:]):
@@ -77,7 +77,7 @@ def test_only_this_assignment_counts(tmp_path: Path) -> None:
     assert read(tmp_path, record("ann")) == {}
 
 
-def test_a_locked_gradebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_gradebook_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_hand, "WAIT", 0.1)
     write(tmp_path, record("ann"))
     lock = sqlite3.connect(tmp_path / "gradebook.db", isolation_level=None)
@@ -89,7 +89,7 @@ def test_a_locked_gradebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(200)])
-def test_a_file_that_is_no_gradebook_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_gradebook_is_reported_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "gradebook.db").write_bytes(content)
     with pytest.raises(gradebook.GradebookError, match=r"gradebook.db could not be read: \w+"):
         read(tmp_path, record("ann"))
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_gradebook_is_told_and_left_alone(tmp_path: Path, cont
         ("update grade set extra_credit = 9e999", "the score for kv_cache_elements of ann is inf, not a number"),
     ],
 )
-def test_a_gradebook_of_another_nbgrader_is_told(tmp_path: Path, change: str, reason: str) -> None:
+def test_a_gradebook_of_another_nbgrader_is_reported(tmp_path: Path, change: str, reason: str) -> None:
     write(tmp_path, record("ann"))
     with sqlite3.connect(tmp_path / "gradebook.db") as database:
         database.execute(change)
@@ -113,7 +113,7 @@ def test_a_gradebook_of_another_nbgrader_is_told(tmp_path: Path, change: str, re
         read(tmp_path, record("ann"))
 
 
-def test_a_name_with_signs_in_the_path_is_no_address(tmp_path: Path) -> None:
+def test_a_name_with_signs_in_the_path_is_not_an_address(tmp_path: Path) -> None:
     folder = tmp_path / "50% of #3?mode=memory"
     write(folder, record("ann"))
     enter(folder, "ann", "rotate", score=1)

@@ -206,7 +206,7 @@ def test_of_a_student_a_notebook_has_code_and_nothing_else() -> None:
     assert further[1:] == ["helper = '</pre><script>alert(1)</script>'", "%%html\n<img src=x onerror=alert(2)>"]
     by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in made.cells}
     assert by_id["rotate"] == "def rotate(x, positions, theta):\n    return x"
-    assert by_id["compress"] == "# No cell of the submission defines it."
+    assert by_id["compress"] == "# None of the submitted cells defines it."
     assert all(len(line) <= 100 for cell in made.cells for o in cell.get("outputs", []) for line in o.text.splitlines())
     assert by_id["check_rotate"] == "check(rotate)"
 
@@ -230,7 +230,7 @@ def test_nobody_can_take_the_id_of_another() -> None:
     assert gradebook.identity(record("ann")) == "ann" and gradebook.identity(record("a.b@c.edu")) == "a.b@c.edu"
 
 
-def test_a_locked_gradebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_gradebook_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = gradebook._address
     monkeypatch.setattr(gradebook, "_address", lambda path: address(path).update_query_dict({"timeout": "0.1"}))
     write(tmp_path, record("ann", earned=1))
@@ -243,14 +243,14 @@ def test_a_locked_gradebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(200)])
-def test_a_broken_gradebook_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_gradebook_is_reported_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "gradebook.db").write_bytes(content)
     with pytest.raises(gradebook.GradebookError, match=r"gradebook.db could not be brought up to date: \w+"):
         write(tmp_path, record("ann"))
     assert (tmp_path / "gradebook.db").read_bytes() == content
 
 
-def test_a_record_of_another_release_is_told(tmp_path: Path) -> None:
+def test_a_record_of_another_release_is_reported(tmp_path: Path) -> None:
     old = record("ann")
     old.marks[0] = replace(old.marks[0], exercise="turn")
     with pytest.raises(gradebook.GradebookError, match="up to date: the release has no exercise turn"):
