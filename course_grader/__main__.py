@@ -9,7 +9,7 @@ from course_grader.limits import GIB, Limits
 from course_grader.release import run, sources, stale, write
 
 LIMITS = "Limits per notebook"
-GO_ON = "the same command with --resume goes on"
+GO_ON = "the same command with --resume continues"
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -42,17 +42,29 @@ def release(
 
 @app.command()
 def grade(
-    submissions: Annotated[Path, typer.Argument(help="nbgrader's submitted/, or notebooks named by student")],
-    assignment: Annotated[str, typer.Option(help="as hw1_mla")],
-    out: Annotated[Path, typer.Option(help="folder of the grades")] = Path("grades"),
+    submissions: Annotated[
+        Path, typer.Argument(help="nbgrader's submitted/ folder, or a folder with one notebook per student")
+    ],
+    assignment: Annotated[str, typer.Option(help="name of the assignment, such as hw1_mla")],
+    out: Annotated[Path, typer.Option(help="folder for the grades")] = Path("grades"),
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="notebooks at a time", show_default="one per core, if there is memory for as many"),
+        typer.Option(
+            min=1,
+            help="number of notebooks to grade at a time",
+            show_default="one per core, if there is memory for as many",
+        ),
     ] = None,
-    cluster: Annotated[str | None, typer.Option(help="address of a Dask scheduler, whose workers mark instead")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="continue: mark what is missing or has changed")] = False,
-    student: Annotated[str | None, typer.Option(help="mark only this student, again")] = None,
-    require_sandbox: Annotated[bool, typer.Option("--require-sandbox", help="refuse to grade without one")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="grade on the workers of the Dask scheduler at this address")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="continue: grade only what is missing or has changed")
+    ] = False,
+    student: Annotated[str | None, typer.Option(help="grade only this student, again if necessary")] = None,
+    require_sandbox: Annotated[
+        bool, typer.Option("--require-sandbox", help="refuse to grade without a sandbox")
+    ] = False,
     cell_seconds: Annotated[
         float, typer.Option(min=1, help="for each cell; waiting for a busy CPU does not count", rich_help_panel=LIMITS)
     ] = Limits.cell_seconds,
@@ -62,13 +74,13 @@ def grade(
     seconds: Annotated[
         float, typer.Option(min=1, help="in all, for cells, calls and restarts", rich_help_panel=LIMITS)
     ] = Limits.seconds,
-    memory: Annotated[float, typer.Option(help="GiB", rich_help_panel=LIMITS)] = Limits.memory / GIB,
+    memory: Annotated[float, typer.Option(help="GiB of memory", rich_help_panel=LIMITS)] = Limits.memory / GIB,
     max_processes: Annotated[
-        int, typer.Option("--processes", help="with their threads", rich_help_panel=LIMITS)
+        int, typer.Option("--processes", help="processes and threads", rich_help_panel=LIMITS)
     ] = Limits.processes,
 ) -> None:
-    """Grade a class, on Linux. Stop it with Ctrl-C; the same command with --resume goes on."""
-    from course_grader import command  # here: PyTorch takes seconds to import, and `release` does without
+    """Grade a class (Linux only). Ctrl-C stops it, and the same command with --resume continues."""
+    from course_grader import command  # here: `release` does without it
 
     try:
         limits = Limits(
@@ -82,11 +94,11 @@ def grade(
         raise typer.Exit(int(not command.grade(order)))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    except OSError as error:  # a full disk names no file, and an address that nobody answers is no file
+    except OSError as error:  # only some errors name a file
         reason = f"{error.filename or out / assignment}: {error.strerror}" if error.strerror else error
-        raise typer.BadParameter(f"{reason}. What is marked is kept: {GO_ON}.") from None
+        raise typer.BadParameter(f"{reason}. What is graded is kept: {GO_ON}.") from None
     except KeyboardInterrupt:
-        typer.echo(f"\nStopped. What is marked is kept: {GO_ON}.", err=True)
+        typer.echo(f"\nStopped. What is graded is kept: {GO_ON}.", err=True)
         raise typer.Exit(130) from None
 
 

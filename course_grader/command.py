@@ -53,7 +53,7 @@ class Order:
 
 
 def grade(order: Order) -> bool:
-    """Grades, writes and reports. Returns False if everybody is graded but gradebook.db could not be read or written.
+    """Grades, writes and reports. Returns False if all are graded, but gradebook.db could not be read or written.
 
     Raises:
         ValueError: the command cannot be carried out, and nothing was done; the message says what is possible.
@@ -155,7 +155,7 @@ def _named(student: str, submissions: Sequence[Submission]) -> Submission:
             return each
     near = get_close_matches(student, [each.student for each in submissions])
     hint = f"; similar names: {', '.join(map(inert.plain, near))}" if near else ""
-    raise ValueError(f"there is no submission of {student!r}{hint}")
+    raise ValueError(f"no submission of {student!r}{hint}")
 
 
 def _refuse(kept: Sequence[Record], order: Order) -> None:

@@ -23,7 +23,7 @@ class UnreadableError(ValueError):
 class Page:
     """What one reading of a file gave. Digest and cells come from the same bytes, even if it changes meanwhile."""
 
-    digest: str = ""  # sha256; empty if there is no file that can be read
+    digest: str = ""  # sha256; empty if no file could be read
     cells: list[str] = field(default_factory=list)
     problem: str = ""  # why it is not a notebook
 

@@ -35,7 +35,7 @@ class Record:
     student: str
     assignment: str
     attempt: int  # 1 for the first notebook that was marked; a notebook with other code is the next attempt
-    digest: str  # sha256 of the notebook; empty if there was none, or if it has to be marked again
+    digest: str  # sha256 of the notebook; empty if no file could be read, or if it must be marked again
     sandbox: str
     seconds: float
     marks: list[Mark]
@@ -120,8 +120,8 @@ class Store:
         return before.attempt if same else before.attempt + 1
 
     def keep(self, record: Record) -> None:
-        """Stores a record, except one without a mark of its own where the same code has been marked before: if a file
-        vanishes, or we fail to mark it again, nobody loses points.
+        """Stores a record. If the file has vanished, or marking the same code again failed, the earlier record stays,
+        so that the student loses no points.
         """
         text = json.dumps(asdict(record), indent=1)
         path = self._path(Submission(record.student, Path()))
@@ -170,12 +170,12 @@ class Store:
 
 
 def _was_read(record: Record) -> bool:
-    """There was a notebook, even if marking it failed through no fault of its own."""
+    """The notebook could be read, whether or not marking it then failed."""
     return bool(record.digest or record.cells)
 
 
 def write(path: Path, text: str, mode: int = 0o644, *, lasting: bool = False) -> None:
-    """Like `files.write_text`, but a file with this text is left alone, and "?" stands for what UTF-8 cannot encode."""
+    """Like `files.write_text`, but leaves a file with this text alone, and writes "?" for what UTF-8 cannot encode."""
     data = text.encode(errors="replace")
     with suppress(FileNotFoundError):
         if path.read_bytes() == data:

@@ -21,7 +21,7 @@ SHOWN = 5  # files named in a reason
 class Submission:
     student: str  # in Unicode normal form C, since macOS may write the same name in form D
     path: Path
-    problem: str = ""  # why there is no notebook to read, in a sentence; `path` does not count then
+    problem: str = ""  # why no notebook can be read, in a sentence; `path` does not count then
     note: str = ""  # where the notebook was found, if not in its usual place
 
     @property
@@ -44,8 +44,8 @@ class Submission:
 
 
 def collect(folder: Path, assignment: str) -> list[Submission]:
-    """Sorted by student. In a tree: STUDENT/ASSIGNMENT/ASSIGNMENT.ipynb, or the only notebook in that folder or, if
-    there is none, in the folders below it.
+    """Sorted by student. In a tree: STUDENT/ASSIGNMENT/ASSIGNMENT.ipynb, or the only notebook in that folder or,
+    failing that, in the folders below it.
 
     A student without a readable notebook, or with two submissions, is included with the reason in `problem`. Nobody is
     forgotten, and no other student is affected.
@@ -64,7 +64,7 @@ def collect(folder: Path, assignment: str) -> list[Submission]:
 
 
 def left_out(folder: Path, assignment: str) -> list[str]:
-    """Names in the folder that are no submission, for example `ann.zip` or a folder without the assignment. They may
+    """Names in the folder that are not submissions, for example `ann.zip` or a folder without the assignment. They may
     have been meant as one. Folders end in a slash.
     """
     others = [path for path in _entries(folder) if path.name[0] != "." and _submission(path, assignment) is None]
@@ -92,7 +92,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _submission(path: Path, assignment: str) -> Submission | None:
-    """What one entry of the folder of submissions is; None if it is no submission."""
+    """What one entry of the folder of submissions is; None if it is not a submission."""
     inside, flat = path / assignment, _is_notebook(path.name)
     if path.name == MACOS:
         return None
@@ -132,12 +132,12 @@ def _in_folder(student: str, folder: Path) -> Submission:
             return Submission(student, path, note="" if path in here else f"read from {place}, below the usual folder")
     others = [str(path.relative_to(folder)) for path in everywhere] or _listing(folder)
     if not others:
-        return Submission(student, wanted, problem=f"There is no {wanted.name}: the folder is empty.")
+        return Submission(student, wanted, problem=f"The folder is empty: it has no {wanted.name}.")
     more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
     found = f"{', '.join(others[:SHOWN])}{more}"
     return Submission(
         student, wanted,
-        problem=f"There is no file {wanted.name} in the folder, only {found}. Hand in one notebook of that name.",
+        problem=f"The folder has no file {wanted.name}, only {found}. Hand in one notebook of that name.",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ _ITSELF = "use the file itself"
 _KINDS = [
     (re.compile(start, re.IGNORECASE | re.DOTALL), f"{name}; {remedy}")
     for start, name, remedy in (
-        (rb"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run git lfs pull"),
+        (rb"version https://git-lfs", "a Git LFS pointer in place of the file", "run git lfs pull"),
         (
             rb"PK\x03\x04.{0,3000}?(word/|xl/|ppt/|\[Content_Types\]|mimetypeapplication/vnd\.oasis)|\xd0\xcf\x11\xe0|\{\\rtf",
             "an office document", _ITSELF,
@@ -99,7 +99,7 @@ def parsed(data: bytes, *, errors: str = "strict") -> Any:
     `errors` is what to do with bytes that are not UTF-8, as for `bytes.decode`.
 
     Raises:
-        ValueError: there is no JSON. The message completes "the file is ...": what it is instead, and what to do.
+        ValueError: the data is not JSON. The message completes "the file is ...": what it is instead, and what to do.
     """
     bare = data.strip(b"\0")
     try:

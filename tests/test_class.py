@@ -58,7 +58,7 @@ def test_a_run_that_is_killed_and_one_that_is_stopped_go_on(few: Path) -> None:
         patiently(lambda: len(records(few)) >= len(kept) + 1)
         os.killpg(second.pid, signal.SIGINT)  # Ctrl-C
         said, _ = second.communicate()
-    assert second.returncode == 130 and said.strip().splitlines()[-1].startswith("Stopped. What is marked is kept:")
+    assert second.returncode == 130 and said.strip().splitlines()[-1].startswith("Stopped. What is graded is kept:")
     assert "Traceback" not in said
     assert len(kept) + 1 <= len(records(few)) < 8
     kept |= records(few)

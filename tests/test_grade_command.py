@@ -167,7 +167,7 @@ def test_one_student_is_graded_again(handed_in: Path, marked: Calls) -> None:
     assert code == 0 and marked[1]["students"] == ["bob"] and marked[1]["again"]
     assert contents(handed_in.parent / "grades" / ASSIGNMENT) == before, "the same notebook, the same attempt"
     assert "3 notebooks (2 of them graded before, and not in this run)" in text
-    assert run(handed_in, "--student", "Bob")[1].endswith("there is no submission of 'Bob'; similar names: bob")
+    assert run(handed_in, "--student", "Bob")[1].endswith("no submission of 'Bob'; similar names: bob")
     (handed_in / "bob.ipynb").write_text('{"cells": []}')
     run(handed_in, "--student", "bob")
     after = contents(handed_in.parent / "grades" / ASSIGNMENT)
@@ -282,7 +282,7 @@ def test_notebooks_in_odd_places_and_unread_ones_are_reported(handed_in: Path, m
     assert "Bob and bob differ only by case, and are graded as different students" in text
     place.unlink()
     code, text = run(handed_in, "--resume")
-    assert code == 0 and "deep: There is no file hw1_mla.ipynb in the folder, only x/. Hand in one" in text
+    assert code == 0 and "deep: The folder has no file hw1_mla.ipynb, only x/. Hand in one" in text
     assert "The record from before is kept." in text and len(marked) == 1
 
 
@@ -355,9 +355,9 @@ def test_what_cannot_be_done_is_told(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(28, "No space left on device"), "grades/hw1_mla: No space left on device. What is marked is kept"),
-        (PermissionError(13, "Permission denied", "x/secret"), "x/secret: Permission denied. What is marked is kept"),
-        (ConnectionError("nobody answers"), "Invalid value: nobody answers. What is marked is kept"),
+        (OSError(28, "No space left on device"), "grades/hw1_mla: No space left on device. What is graded is kept"),
+        (PermissionError(13, "Permission denied", "x/secret"), "x/secret: Permission denied. What is graded is kept"),
+        (ConnectionError("nobody answers"), "Invalid value: nobody answers. What is graded is kept"),
     ],
 )
 def test_what_the_system_refuses_says_where_and_how_to_go_on(
@@ -377,7 +377,7 @@ def test_ctrl_c_says_how_to_go_on(handed_in: Path, marked: Calls, monkeypatch: p
 
     monkeypatch.setattr(grading, "grade", stop)
     code, text = run(handed_in)
-    assert code == 130 and "with --resume goes on" in text
+    assert code == 130 and "with --resume continues" in text
 
 
 def test_course_py_hands_over_to_the_grader() -> None:

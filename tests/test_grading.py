@@ -229,7 +229,7 @@ def test_the_reason_why_there_is_no_notebook_is_kept_up_to_date(tmp_path: Path) 
             (folder / "ada" / "hw1_mla" / name).touch()
         list(grade(collect(folder, "hw1_mla"), store, kind="bare"))
         (record,) = store.records()
-        assert record.attempt == 1 and (name or "the folder is empty") in record.problem
+        assert record.attempt == 1 and (name or "folder is empty") in record.problem
     handed_in(folder / "ada" / "hw1_mla", ada=page("x = 1"))
     pages = collect(folder, "hw1_mla")
     assert store.attempt(pages[0], read(pages[0])) == 1, "the first notebook"

@@ -67,10 +67,10 @@ def test_the_notebook_that_counts_is_found_below_its_folder(files: list[str], wa
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ([".DS_Store"], "There is no hw1_mla.ipynb: the folder is empty."),
+        ([".DS_Store"], "The folder is empty: it has no hw1_mla.ipynb."),
         (["v2.ipynb", "v1.ipynb"], "only v1.ipynb, v2.ipynb. Hand in one notebook of that name."),
-        (["hw1_mla/readme.txt"], "There is no file hw1_mla.ipynb in the folder, only hw1_mla/. Hand in"),
-        (["hw1_mla.ipynb/readme.txt"], "There is no file hw1_mla.ipynb in the folder, only hw1_mla.ipynb/. Hand in"),
+        (["hw1_mla/readme.txt"], "The folder has no file hw1_mla.ipynb, only hw1_mla/. Hand in"),
+        (["hw1_mla.ipynb/readme.txt"], "The folder has no file hw1_mla.ipynb, only hw1_mla.ipynb/. Hand in"),
         (["a/hw1_mla.ipynb", "b/hw1_mla.ipynb"], "only a/hw1_mla.ipynb, b/hw1_mla.ipynb. Hand in"),
         ([f"{n}.txt" for n in range(9)], "only 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 4 more. Hand in"),
     ],
@@ -201,7 +201,7 @@ def test_links_pipes_and_vanished_files_have_their_reasons(tmp_path: Path) -> No
     named = "hw1_mla.ipynb is a link; links are not followed."
     assert {each.student: read(each).problem for each in found} == {
         "whole": link, "part": link, "nowhere": link, "inside": named, "dangling": named, "around": named,
-        "many": "There is no file hw1_mla.ipynb in the folder, only 0.ipynb, 1.ipynb, 2.ipynb. Hand in one notebook of "
+        "many": "The folder has no file hw1_mla.ipynb, only 0.ipynb, 1.ipynb, 2.ipynb. Hand in one notebook of "
         "that name.",
         "flat": "flat.ipynb is a link; links are not followed.",
         "folder": "folder.ipynb is a folder; only ordinary files are read.",
@@ -246,7 +246,7 @@ BROKEN = {
     "a merge": (b"<<<<<<< HEAD\n" + LINES.encode() + b"\n=======\n>>>>>>> b\n", f"{MERGE}1;"),
     "a merge inside": (LINES.replace(' "nbformat"', '<<<<<<< HEAD\n "nbformat"').encode(), f"{MERGE}8;"),
     "a merge on Windows": (LINES.replace("\n", "\r\n").encode() + b"\r\n>>>>>>>\r\n", f"{MERGE}10;"),
-    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer, not the file it"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer in place of the file"),
     "a program": (b"#!/usr/bin/env python3\nx = 1\n", "a script; use the file it was exported from"),
     "code": (b'"""A docstring."""\nimport torch\n', "a script; use the file it was exported from"),
     "cells of Jupytext": (b"# ---\n# jupyter\n# ---\n\n# %%\nx = 1", "a script; use the file it was exported from"),
