@@ -24,7 +24,7 @@ FORMULA = re.compile(r"(^|[;,|\t])(\s*)(?=[=+\-@＝＋－＠])")
 SIGNS = r"[\d\s.,:/'%()+\-$€£¥_]*"
 MONTH = "|".join(name for name in ("sept", *month_name, *month_abbr) if name)
 CHANGED = re.compile(
-    rf"{SIGNS}\d{SIGNS}(e[+-]?\d+)?\s*([ap]m?)?[\s%)$€£¥]*"
+    rf"{SIGNS}\d{SIGNS}(e[+-]?\d+{SIGNS}|[ap]m?\s*)?"
     rf"|\d{SIGNS}({MONTH}){SIGNS}|({MONTH})[\s.,/-]*\d{SIGNS}"
     r"|true|false|wahr|falsch|vrai|faux|verdadero|falso|vero|#.*",
     re.IGNORECASE,

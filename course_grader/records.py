@@ -147,6 +147,8 @@ class Store:
             content = json.loads(path.read_text(encoding="utf-8"))
             record = Record(**{**content, "marks": [Mark(**mark) for mark in content["marks"]]})
             key = Submission(record.student, Path()).key
+            if not all(isinstance(each, str) for each in (*record.cells, *record.stopped)):
+                raise TypeError
             if not path.stem.endswith(f"-{key}") or not 0 <= record.points <= record.of:  # a copy, or edited by hand
                 raise ValueError
             return record

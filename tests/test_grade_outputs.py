@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,19 @@ def test_a_name_that_a_spreadsheet_would_change_is_a_text_there(name: str) -> No
 def test_any_other_name_is_written_as_it_is(name: str) -> None:
     (row,) = rows(outputs.table([record(name)]))
     assert row["student"] == name
+
+
+@pytest.mark.parametrize("name", ['="0012345"', '="0"&A1', '0" & A1', "=0012345", "=1e5", "@5", "＝5", "٣=1"])
+def test_a_name_that_looks_like_our_formula_is_no_formula(name: str) -> None:
+    (row,) = rows(outputs.table([record(name)]))
+    assert not row["student"].startswith("=") and row["student"].replace("'", "") == name
+
+
+@pytest.mark.parametrize("name", ["1" + " " * 240 + "x", "1 " * 120 + "x", "1%" * 120 + "e", "1e" * 120, "1-Mar" * 48])
+def test_no_name_takes_long(name: str) -> None:
+    began = time.perf_counter()
+    outputs.table([record(name)])
+    assert time.perf_counter() - began < 1
 
 
 def test_the_file_begins_with_a_byte_order_mark(tmp_path: Path) -> None:

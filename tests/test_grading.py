@@ -276,7 +276,8 @@ def test_what_is_no_record_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (path,) = store.folder.glob("*.json")
     right = path.read_text()
     too_many, no_number = (right.replace('"points": 3', f'"points": {points}') for points in (4, '"3"'))
-    for wrong in ("", "[]", right[:-9], too_many, no_number):
+    no_texts = (right.replace('"stopped": []', f'"stopped": {other}') for other in ("7", "[7]"))
+    for wrong in ("", "[]", right[:-9], too_many, no_number, *no_texts):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"ada-\w+\.json is not a record of grades\. Move it away"):
             store.records()
