@@ -17,6 +17,7 @@ GIB = 1 << 30
 LEAST_MEMORY, LEAST_PROCESSES = GIB // 2, 8  # what a worker needs to start
 PATIENCE = 3  # times its limit that a wait may last by the clock, where other programs keep the submission waiting
 LEAST_LEFT = 0.03  # part of the machine's memory; with less, the machine is short of memory
+MEMORY_SECONDS = 10  # how long a worker may wait for memory before it starts
 WATCH_SECONDS = 0.1  # between two looks at a worker
 
 
@@ -66,6 +67,18 @@ class Limits:
         }  # fmt: skip
         # outside a sandbox every process of the user would count
         return limits if kind == "bare" else {**limits, "NPROC": self.processes}
+
+
+def await_memory() -> None:
+    """To be called before a worker starts: the kernel takes a moment to get back the memory of one that was killed."""
+    ends = time.monotonic() + MEMORY_SECONDS
+    while _low_memory() and time.monotonic() < ends:
+        time.sleep(WATCH_SECONDS)
+
+
+def _low_memory() -> bool:
+    available, total = processes.memory_left()
+    return available < LEAST_LEFT * total
 
 
 class Budget:
@@ -122,16 +135,18 @@ class Budget:
         self._most = max(self._most, used)
         if used > self.limits.memory:
             raise LostError(f"used more than {self.limits.memory / GIB:.3g} GiB of memory")
-        available, total = processes.memory_left()
-        if available < LEAST_LEFT * total:
+        if _low_memory():
             self._most = processes.memory(process)
             if self._explains_shortage():
                 raise LostError(f"used {self._most / GIB:.2g} GiB of memory, and the machine had no more")
             self.short_of("memory")
 
     def _explains_shortage(self) -> bool:
-        """It used more than half of what it may use and of what there was. Next to others it is never blamed."""
-        return self._alone and self._most > max(self.limits.memory, self._available) / 2
+        """Alone, it used more than half of what there was, and more than ordinary work needs. Next to others a
+        submission is never blamed.
+        """
+        ordinary = min(GIB, self.limits.memory / 2)
+        return self._alone and self._most > max(ordinary, self._available / 2)
 
     def short_of(self, what: str) -> NoReturn:
         self.shortage = ShortageError(f"the machine ran short of {what}")

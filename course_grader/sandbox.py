@@ -24,7 +24,7 @@ import numpy as np
 
 from course_grader import processes
 from course_grader.inside import wire
-from course_grader.limits import WATCH_SECONDS, Budget, Limits, LostError, Wait
+from course_grader.limits import WATCH_SECONDS, Budget, Limits, LostError, Wait, await_memory
 
 INSIDE = Path(__file__).parent / "inside"
 FIRST_USER = 61_000  # a sandbox that root starts runs as this user id plus the sandbox's number
@@ -78,6 +78,7 @@ class Sandbox:
         budget = budget or self.budget()
         if budget.shortage:
             raise budget.shortage
+        await_memory()
         try:
             return self._open(cells, budget, only)
         except (OSError, LostError):  # the last submission may have taken the sandbox down with it

@@ -195,7 +195,7 @@ def test_alone_it_is_blamed_for_what_it_uses(monkeypatch: pytest.MonkeyPatch) ->
         watched(Budget(SHORT, alone=True))
 
 
-@pytest.mark.parametrize(("at_first", "used"), [(6, 0.2), (7.9, 3.9), (0.3, 0.2)])
+@pytest.mark.parametrize(("at_first", "used"), [(6, 0.2), (7.9, 3.9), (0.3, 0.2), (1.0, 0.9)])
 def test_alone_it_is_not_blamed_for_what_others_use(
     at_first: float, used: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,3 +246,21 @@ def test_a_shortage_is_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         with Sandbox(SHORT, kind="bare", warm=False) as box, pytest.raises(ShortageError):
             judge(box, ["def rotate(x, positions, theta): return x"], "hw1_mla", lambda _: 1)
+
+
+def test_a_worker_starts_when_the_memory_of_the_last_one_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also within a submission: else the next worker, small as it is, would meet the shortage."""
+    left, looked = iter([5, 0.1, 0.2, 5]), list[float]()
+
+    def memory_left() -> tuple[int, int]:
+        looked.append(next(left, 5))
+        return int(looked[-1] * GIB), 8 * GIB
+
+    monkeypatch.setattr(processes, "memory_left", memory_left)
+    with Sandbox(SHORT, kind="bare", warm=False) as box:
+        budget = box.budget()
+        box.open([], budget).close()
+        assert looked[:4] == [5, 0.1, 0.2, 5] and not budget.shortage
+        monkeypatch.setattr(limits, "MEMORY_SECONDS", 0)
+        left = iter([0.1])
+        box.open([], budget).close()  # it does not wait for ever
