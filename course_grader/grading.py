@@ -60,7 +60,7 @@ def grade(
     is not theirs, such as a shortage of memory, are marked again at the end, one at a time; these yield two records.
 
     Raises:
-        UnavailableError: there is no sandbox, or a process that marks was killed.
+        UnavailableError: no sandbox can be started, or a process that marks was killed.
     """
     secret, due = store.secret(), store.due(submissions, again=again)
     yield from due.kept
@@ -128,7 +128,7 @@ def mark(
     Where the fault may be ours or the machine's, the record has no digest, and the notebook is to be marked again.
 
     Raises:
-        UnavailableError: there is no sandbox, which is no reason for a mark.
+        UnavailableError: no sandbox can be started. That says nothing about the submission.
     """
     box = _sandbox(limits, kind, threading.get_native_id())
     box.alone = alone

@@ -110,6 +110,15 @@ ATTACKS: dict[str, Attack] = {
     "a session for every child": in_a_call(
         "import os\nfor _ in range(12):\n    if os.fork() == 0:\n        os.setsid()\n        while True: pass\nwhile True: pass"
     ),
+    "children that end before they are counted": in_a_cell(
+        "import os, signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nfor _ in range(4):\n    if os.fork() == 0: break\n"
+        "while True:\n    try:\n        if os.fork() == 0:\n            ends = time.time() + 0.05\n            while time.time() < ends: pass\n            os._exit(0)\n"
+        "    except OSError: time.sleep(0.01)"
+    ),
+    "kernel memory in sockets": in_a_call(
+        "import os, socket, time\nkept = []\nfor _ in range(8):\n    if os.fork() == 0: break\nfor _ in range(110):\n    try:\n        pair = socket.socketpair(); pair[0].setblocking(False); kept.append(pair)\n"
+        "        while True: pair[0].send(b'x' * 65536)\n    except OSError: pass\ntime.sleep(1e6)"
+    ),
     "sockets that reach the host": in_a_call(
         "import socket\nfor family in (40, 16, 17, 38, 44):\n    one = socket.socket(family, 1)\n    one.bind((0xffffffff, 45991)); one.listen()\nreturn 1"
     ),
