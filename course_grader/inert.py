@@ -6,6 +6,22 @@ from collections.abc import Sequence
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (as those that turn the direction), surrogates, line ends
 MOST_SHOWN = 20_000  # characters of one cell
+# The parts of a line are limited, so that no text takes long to search.
+BINDS = r"""
+    ^[ \t]*(?:
+        (?:async[ \t]+)?def[ \t]+NAME\b
+      | class[ \t]+NAME\b
+      | [(\[]?[\w,*= \t]{0,200}?(?<![\w.])NAME\b[\w,*\]) \t]{0,200}?=(?!=)  # f = ..., f, g = ..., f = g = ...
+      | NAME[ \t]*:[^\n=]{0,200}=(?!=)  # f: Callable = ...
+      | (?:from[ \t]+[\w.]+[ \t]+)?import[^\n(]{0,200}(?<![\w.])NAME\b(?!\.|[ \t]+as\b)
+      | from[ \t]+[\w.]+[ \t]+import[ \t]*\([^)]{0,500}\bNAME\b(?![ \t]+as\b)
+    )
+"""
+BINDS_INDIRECTLY = r"""
+    \A(?s:(?=.*?\bexec\b).*?\bdef[ \t]+NAME\b)
+  | \b(?:globals|vars|locals)\(\)[ \t]*\[[ \t]*["']NAME["'][ \t]*\][ \t]*=(?!=)
+  | \bsetattr\([^\n]{0,50}["']NAME["']
+"""
 
 
 def plain(text: str, keep: str = "") -> str:
@@ -42,6 +58,9 @@ def answers(cells: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def place(cells: Sequence[str], name: str) -> int | None:
-    """The number of the last cell that defines a function."""
-    definition = re.compile(rf"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+{name}\b|{name}[ \t]*=(?!=))", re.MULTILINE)
-    return next((number for number in reversed(range(len(cells))) if definition.search(cells[number])), None)
+    """The number of the last cell that seems to define a function; None where none does."""
+    for pattern in (BINDS, BINDS_INDIRECTLY):
+        binding = re.compile(pattern.replace("NAME", re.escape(name)), re.MULTILINE | re.VERBOSE)
+        if (found := next((n for n in reversed(range(len(cells))) if binding.search(cells[n])), None)) is not None:
+            return found
+    return None

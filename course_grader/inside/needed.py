@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 
 RUNNING = ("time", "capture", "prun")  # magics that run the code they are given
-SETTINGS = ("os", "sys", "warnings")  # calls of these prepare what follows, such as sys.path.insert(0, ".")
+SETTINGS = ("sys.path.", "warnings.", "os.chdir", "os.makedirs")  # calls of these prepare what follows
 DYNAMIC = ("exec", "globals", "get_ipython")  # a statement that uses one of these may bind any name
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 REPLACING = (ast.Assign, ast.ClassDef, ast.Import, ast.ImportFrom, *FUNCTIONS)
@@ -125,7 +125,7 @@ def _note_changes(node: ast.AST, statement: Statement) -> None:
             statement.changes.add(_root(node))
         case ast.Expr(ast.Call(ast.Attribute(attr=method) as called)):
             statement.changes.add(_root(called))
-            statement.always |= _root(called) in SETTINGS
+            statement.always |= ast.unparse(called).startswith(SETTINGS)
             if method.startswith("set_"):
                 statement.sets.add(_root(called))
         case ast.FunctionDef(decorator_list=decorators):  # @area.register adds to what `area` does

@@ -1,9 +1,13 @@
-"""Stands in for the course's package while a notebook is graded: every name imports, and does nothing."""
+"""Stands in for course_lib and google.colab while a notebook is graded: every name is there, and does nothing."""
 
 import dis
+import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -42,6 +46,7 @@ class Nothing:
 
     @classmethod
     def __torch_function__(cls, *args: Any, **kwargs: Any) -> "Nothing":
+        Uses.seen = True
         return Nothing()
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -104,9 +109,9 @@ class Uses:
 
 
 def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        Uses.seen = True
-        return method(*args, **kwargs)
+    def noted(self: Nothing, *args: Any, **kwargs: Any) -> Any:
+        Uses.seen |= not isinstance(self, Colab)
+        return method(self, *args, **kwargs)
 
     return noted
 
@@ -136,19 +141,36 @@ class Check(Nothing):
         return Points()
 
 
+class Colab(Nothing):
+    """What Google Colab adds, such as `drive.mount`. It does nothing, and a use of it is no use of course_lib."""
+
+
 class Module(ModuleType):
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or self.__name__ == "google":
             raise AttributeError(name)
+        if self.__name__ == "google.colab":
+            return importlib.import_module(f"google.colab.{name}")
+        if self.__name__.startswith("google."):
+            return _no_secret if name == "get" else Colab()
         return Check() if name in ("check", "when_written") else Nothing()
 
 
-class Anything:
-    """Finds every module below course_lib, and the grader's own, and makes it on the spot."""
+def _no_secret(name: str) -> str:
+    """google.colab.userdata.get"""
+    return ""
+
+
+class Finder:
+    """Makes the modules of these names on the spot, and all those below them."""
+
+    def __init__(self, *names: str, below: bool = True) -> None:
+        self._names, self._below = names, below
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        root = name.partition(".")[0]
-        return ModuleSpec(name, self, is_package=True) if root in ("course_lib", "course_grader") else None  # type: ignore[arg-type]
+        if name in self._names or (self._below and name.startswith(tuple(f"{own}." for own in self._names))):
+            return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+        return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return Module(spec.name)
@@ -158,5 +180,18 @@ class Anything:
 
 
 def install() -> None:
-    """Before every other finder, so that not even a course that is installed here is found."""
-    sys.meta_path.insert(0, Anything())  # type: ignore[arg-type]
+    """Before every other finder, so that not even a course that is installed here is found. Of `google` only what is
+    missing is made: other packages have modules there.
+    """
+    sys.meta_path.insert(0, Finder("course_lib", "course_grader", "google.colab"))  # type: ignore[arg-type]
+    sys.meta_path.append(Finder("google", below=False))  # type: ignore[arg-type]
+    os.chdir = partial(_change_folder, os.chdir)
+
+
+def _change_folder(change: Callable[[Any], None], path: Any) -> None:
+    """As os.chdir. Colab's /content is not here, and code that goes there stays where it is."""
+    try:
+        change(path)
+    except FileNotFoundError:
+        if Path("/content") not in (Path(path), *Path(path).parents):
+            raise
