@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from course_grader import release
 from course_grader.judge import Judged, judge
+from course_grader.notebook import code_cells
 from course_grader.sandbox import Limits, Sandbox
 from tests.hostile import HONEST
 
@@ -53,3 +55,122 @@ def test_cells_that_hang_or_end_the_worker_are_told(sandbox: Sandbox) -> None:
 def test_of_many_cells_that_stop_the_first_are_told(sandbox: Sandbox) -> None:
     told = judged(sandbox, *["1 / 0"] * 25)
     assert len(told.stopped) == 21 and told.stopped[-1] == "5 more cells stopped"
+
+
+# Functions that lack something because of a stopped cell -------------------------------------------------------------
+
+
+KV, FLOPS = HONEST.values()
+STOP = "ModuleNotFoundError: No module named 'no_such_module'"
+GONE = "Cell 1 mentions kv_cache_elements, but after the cells have run there is no such function."
+MISSING = {
+    f"import no_such_module\n{KV}": f"The notebook defines no function kv_cache_elements, as cell 1 stopped: {STOP}.",
+    "1 / 0\nkv_cache_elements, x = f, 1": "The notebook defines no function kv_cache_elements, as cell 1 stopped: "
+    "ZeroDivisionError: division by zero.",
+    f"if True:\n    1 / 0\n{KV.strip()}": "The notebook defines no function kv_cache_elements, as cell 1 stopped: "
+    "ZeroDivisionError: division by zero.",
+    KV.replace("return layers *", "return layers −"): "The notebook defines no function kv_cache_elements, as cell 1 "
+    "stopped: SyntaxError in line 5: invalid character '−' (U+2212).",
+    f"{KV}\nwhile True: pass": "Cell 1 took too long and was left out: keep in it only what kv_cache_elements needs.",
+    f"{KV}\ndel kv_cache_elements": GONE,
+    "kv_cache_elements = 3": GONE,
+    "x = 1": "The notebook defines no function kv_cache_elements.",
+    "from course_lib.config import published\nWIDTHS = [1, 2][published('x').layers + 5]\nraise ValueError\n" + KV:
+    "The notebook defines no function kv_cache_elements, as cell 1 stopped: ValueError (course_lib is empty while "
+    "grading: use only what the page asks for).",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cell", "message"), MISSING.items())
+def test_a_missing_function_says_why(cell: str, message: str, sandbox: Sandbox) -> None:
+    mark = judged(sandbox, cell).marks[0]
+    assert (mark.points, mark.found, mark.message) == (0, False, message)
+
+
+UNDEFINED = {
+    "import no_such_module, torch, math": "torch.ones(1)",
+    "import no_such_module\nimport numpy as torch": "torch.ones(1)",
+    "import no_such_module\nfrom os import path as torch": "torch.ones(1)",
+    "import no_such_module\nwith open('x') as torch: pass": "torch",
+    "import no_such_module\nfor torch in range(3): pass": "torch",
+    "import no_such_module\ntorch += 1": "torch",
+    "import no_such_module\nclass torch: pass": "torch",
+    "import no_such_module\ndef torch(): pass": "torch()",
+    "%%time\nimport no_such_module\nimport torch": "torch",
+}
+
+
+@pytest.mark.parametrize(("cell", "use"), UNDEFINED.items())
+def test_a_name_of_a_stopped_cell_is_explained_where_it_is_missed(cell: str, use: str, sandbox: Sandbox) -> None:
+    told = judged(
+        sandbox, "x = 1", cell, f"def kv_cache_elements(config): return helper()\ndef helper(): return {use}", FLOPS
+    )
+    why = f"NameError: 'torch' is not defined; cell 2, which would define it, stopped: {STOP}."
+    assert told.marks[0].message == f"It did not run: {why}"
+    assert told.stopped == [f"cell 2 stopped: {STOP}"] and told.marks[-1].points == 3
+
+
+def test_a_name_of_a_cell_that_was_left_out_is_explained_too(sandbox: Sandbox) -> None:
+    message = (
+        judged(sandbox, "width = 3\nwhile True: pass", "def kv_cache_elements(config): return width").marks[0].message
+    )
+    assert (
+        message
+        == "It did not run: NameError. What is not defined may be in what was left out: cell 1, which took too long."
+    )
+
+
+def test_names_that_a_function_makes_up_are_not_shown(sandbox: Sandbox) -> None:
+    """They could say what the inputs were."""
+    cells = ["import no_such_module\nimport torch", "def kv_cache_elements(config): raise NameError(name=str(config))"]
+    assert judged(sandbox, *cells).marks[0].message == "It did not run on case 1 of 5: NameError."
+
+
+def test_what_cells_say_once_inputs_are_inside_is_not_shown(sandbox: Sandbox) -> None:
+    """A worker that starts again runs the cells again, and these may know more than before."""
+    cells = ["import os\nif os.path.exists('/tmp/seen'): raise ValueError(open('/tmp/seen').read())", KV.replace(
+        "    layers =", "    open('/tmp/seen', 'w').write(str(config)); os._exit(1)\n    layers ="), FLOPS]  # fmt: skip
+    told = judged(sandbox, *cells)
+    assert told.stopped == [] and told.marks[-1].points == 3
+
+
+# The course's package, which is empty --------------------------------------------------------------------------------
+
+
+EMPTY = "It uses course_lib, which is empty while grading: use only what the page asks for."
+COURSE = (
+    "from course_lib import accounting, config\nimport course_lib.rope as rope\nV3 = config.published('deepseek-v3')\n"
+)
+RELIES = {
+    "its answer": "def kv_cache_elements(config): return accounting.cache_elements(config)",
+    "a part of its answer": "def kv_cache_elements(config): return [1, (V3.layers, 2)]",
+    "what is there already": "def kv_cache_elements(config): return V3",
+    "a wrong value": "def kv_cache_elements(config): return int(V3.num_hidden_layers) * 3",
+    "an error": "def kv_cache_elements(config): return [1, 2][accounting.layers(config) + 7 and int(V3.x) + 5]",
+    "an import": "def kv_cache_elements(config):\n    from course_lib.rope import count\n    return count(config)",
+    "a helper": "def helper(config): return rope.count(config)\ndef kv_cache_elements(config): return helper(config)",
+    "a tensor": "import torch\ndef kv_cache_elements(config): return torch.ones(2) * V3.x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", RELIES.values(), ids=RELIES)
+def test_a_function_that_relies_on_the_course_is_told_that_it_is_empty(code: str, sandbox: Sandbox) -> None:
+    mark = judged(sandbox, COURSE + code).marks[0]
+    assert mark.points == 0 and mark.message.endswith(EMPTY), mark.message
+
+
+def test_one_that_does_not_is_not(sandbox: Sandbox) -> None:
+    beside = f"{COURSE}from course_lib.exercises import check, when_written\n" + KV.replace(
+        "return layers", "return 1 + layers"
+    )
+    mark = judged(sandbox, beside, "check(kv_cache_elements)\nprint(V3.x)").marks[0]
+    assert mark.points == 0 and "course_lib" not in mark.message
+    right = judged(sandbox, COURSE + KV.replace("    layers =", "    print(V3.x)\n    layers =")).marks[0]
+    assert right.points == 2 and "course_lib" not in right.message
+
+
+def test_colab_in_the_imports_costs_nothing(sandbox: Sandbox) -> None:
+    cells = code_cells(release.sources()["hw1_mla"].read_bytes())
+    cells[1] = f"from google.colab import drive\ndrive.mount('/content/drive')\n{cells[1]}"
+    told = judged(sandbox, *cells)
+    assert sum(mark.points for mark in told.marks) == 20 and told.stopped == []

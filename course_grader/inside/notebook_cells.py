@@ -47,7 +47,8 @@ class Notebook:
         try:
             made = compile(source, place, "exec", self._flags | flags)
         except (SyntaxError, ValueError):
-            source = TransformerManager().transform_cell(source)
+            blank = source[: len(source) - len(source.lstrip())].count("\n")  # lines that IPython takes away
+            source = "\n" * blank + TransformerManager().transform_cell(source)
             made = compile(source, place, "exec", self._flags | flags)
         linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)
         return place, made
