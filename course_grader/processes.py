@@ -27,9 +27,7 @@ def tree(root: int) -> list[int]:
 
 def end(root: int) -> None:
     """Kills them all. With the first process of a namespace the kernel kills the rest of it."""
-    for process in tree(root):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGKILL)
+    _signal(root, signal.SIGKILL)
 
 
 def hold(root: int) -> None:
@@ -50,6 +48,32 @@ def hold(root: int) -> None:
                 resource.prlimit(process, resource.RLIMIT_NPROC, (0, 0))
         held |= new
     raise RuntimeError("it starts processes faster than they can be held")
+
+
+@contextmanager
+def paused(root: int) -> Iterator[None]:
+    """They all stand still, if they can start no others; see `hold`."""
+    _signal(root, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(root, signal.SIGCONT)
+
+
+@contextmanager
+def resumed(root: int) -> Iterator[None]:
+    """They all go on for a while."""
+    _signal(root, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        _signal(root, signal.SIGSTOP)
+
+
+def _signal(root: int, number: int) -> None:
+    for process in tree(root):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)
 
 
 @contextmanager
@@ -150,17 +174,6 @@ def _whole(process: int) -> int:
 def _parts(process: int) -> int:
     """In full where its pages cannot be looked at, so that nothing is gained by hiding them."""
     return _bytes(process, "smaps_rollup", "Pss:", "SwapPss:") or _whole(process)
-
-
-def peaks(root: int) -> dict[int, int]:
-    """The most bytes that each has used since it began, or since `forget_peaks`."""
-    return {process: _bytes(process, "status", "VmHWM:") for process in tree(root)}
-
-
-def forget_peaks(root: int) -> None:
-    for process in tree(root):
-        with suppress(OSError):
-            Path(f"/proc/{process}/clear_refs").write_text("5")
 
 
 def memory_left() -> tuple[int, int]:

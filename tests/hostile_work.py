@@ -2,6 +2,7 @@
 
 ATTENTION = """
 import ctypes, gc, os, pickle, signal, struct, subprocess, sys, threading, time
+import numpy as np
 import torch
 from torch.nn import functional as F
 torch.set_num_threads(1)
@@ -139,6 +140,7 @@ if HELPER and os.fork() == 0:
 """
 
 EXPERTS = """
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -165,6 +167,29 @@ def not_a_number(x, indices, weights, w_gate, w_up, w_down):
     return (share[..., None] * torch.einsum("mef,edf->med", F.silu(gate) * up, w_down)).sum(1)
 """
 LAVISH = ("expanded", "keys_only", "values_only", "head_by_head")
+
+# without a matrix product that PyTorch could count
+UNCOUNTED = """
+def keys_in_numpy(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    keys = torch.from_numpy(np.matmul(latent.numpy()[:, None], w_uk.numpy().swapaxes(1, 2)))
+    scores = torch.einsum("bshn,bhtn->bhst", q_nope, keys)
+    weights = weigh(scores + torch.einsum("bshr,btr->bhst", q_rope, k_rope), q_nope, q_rope, offset)
+    return torch.einsum("bshc,hvc->bshv", torch.einsum("bhst,btc->bshc", weights, latent), w_uv)
+def values_in_numpy(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    scores = torch.einsum("bshc,btc->bhst", torch.einsum("bshn,hnc->bshc", q_nope, w_uk), latent)
+    weights = weigh(scores + torch.einsum("bshr,btr->bhst", q_rope, k_rope), q_nope, q_rope, offset)
+    values = torch.from_numpy(np.matmul(latent.numpy()[:, None], w_uv.numpy().swapaxes(1, 2)))
+    return torch.einsum("bhst,bhtv->bshv", weights, values)
+"""
+UNCOUNTED_EXPERTS = """
+def every_token_in_numpy(x, indices, weights, w_gate, w_up, w_down):
+    used, out = indices.unique().tolist(), np.zeros_like(x.numpy())
+    for e in used:
+        share = (weights * (indices == e)).sum(1, keepdim=True).numpy()
+        gate, up = x.numpy() @ w_gate[e].numpy().T, x.numpy() @ w_up[e].numpy().T
+        out += share * (gate / (1 + np.exp(-gate)) * up) @ w_down[e].numpy().T
+    return torch.from_numpy(out)
+"""
 LAVISH_EXPERTS = ("every_expert", "one_by_one", "every_token", "not_a_number")
 
 # no more work than it takes
@@ -189,6 +214,72 @@ def broadcast(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
     scores = queries @ latent[:, None].transpose(-1, -2) + q_rope.transpose(1, 2) @ k_rope[:, None].mT
     mixed = weigh(scores, q_nope, q_rope, offset) @ latent[:, None]
     return (mixed @ w_uv.mT).transpose(1, 2)
+def latents_repeated(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    h, t = q_nope.shape[2], latent.shape[1]
+    queries = torch.cat([torch.einsum("bshn,hnc->bshc", q_nope, w_uk), q_rope], -1).transpose(1, 2)
+    keys = torch.cat([latent, k_rope], -1)[:, None].expand(-1, h, -1, -1)
+    seen = torch.arange(t) <= offset + torch.arange(q_nope.shape[1])[:, None]
+    scale = (q_nope.shape[-1] + q_rope.shape[-1]) ** -0.5
+    mixed = F.scaled_dot_product_attention(queries, keys, latent[:, None].expand(-1, h, -1, -1), seen, scale=scale)
+    return torch.einsum("bhsc,hvc->bshv", mixed, w_uv)
+def heads_as_queries(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    (b, s, h, n), t = q_nope.shape, latent.shape[1]
+    queries = torch.cat([torch.einsum("bshn,hnc->bshc", q_nope, w_uk), q_rope], -1).reshape(b, 1, s * h, -1)
+    keys = torch.cat([latent, k_rope], -1)[:, None]
+    seen = (torch.arange(t) <= offset + torch.arange(s)[:, None]).repeat_interleave(h, 0)
+    mixed = F.scaled_dot_product_attention(queries, keys, latent[:, None], seen, scale=(n + q_rope.shape[-1]) ** -0.5)
+    return torch.einsum("bshc,hvc->bshv", mixed.reshape(b, s, h, -1), w_uv)
+def bmm_of_copies(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    b, s, h, _ = q_nope.shape
+    queries = torch.einsum("bshn,hnc->bhsc", q_nope, w_uk).flatten(0, 1)
+    copies = latent[:, None].repeat(1, h, 1, 1).flatten(0, 1)
+    scores = torch.bmm(queries, copies.mT).unflatten(0, (b, h)) + torch.einsum("bshr,btr->bhst", q_rope, k_rope)
+    mixed = torch.bmm(weigh(scores, q_nope, q_rope, offset).flatten(0, 1), copies).unflatten(0, (b, h))
+    return torch.einsum("bhsc,hvc->bshv", mixed, w_uv)
+def key_by_key(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    (b, s, h, n), t = q_nope.shape, latent.shape[1]
+    queries, mixed = torch.einsum("bshn,hnc->bshc", q_nope, w_uk), latent.new_zeros(b, s, h, latent.shape[-1])
+    for i in range(b):
+        for j in range(s):
+            for k in range(h):
+                scores = []
+                for m in range(min(t, offset + j + 1)):
+                    scores.append((queries[i, j, k] @ latent[i, m] + q_rope[i, j, k] @ k_rope[i, m]) / (n + q_rope.shape[-1]) ** 0.5)
+                for m, weight in enumerate(torch.stack(scores).softmax(0)):
+                    mixed[i, j, k] += weight * latent[i, m]
+    return torch.einsum("bshc,hvc->bshv", mixed, w_uv)
+def head_for_head(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    out = []
+    for k in range(len(w_uk)):
+        scores = (q_nope[:, :, k] @ w_uk[k]) @ latent.mT + q_rope[:, :, k] @ k_rope.mT
+        out.append(weigh(scores, q_nope, q_rope, offset) @ latent @ w_uv[k].T)
+    return torch.stack(out, 2)
+def block_by_block(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    (b, s, h, n), t = q_nope.shape, latent.shape[1]
+    queries, mixed = torch.einsum("bshn,hnc->bhsc", q_nope, w_uk), latent.new_zeros(b, h, s, latent.shape[-1])
+    most, total = latent.new_full((b, h, s, 1), -torch.inf), latent.new_zeros(b, h, s, 1)
+    for first in range(0, t, 32):
+        part, places = latent[:, first : first + 32], torch.arange(first, min(first + 32, t))
+        scores = torch.einsum("bhsc,btc->bhst", queries, part) + torch.einsum("bshr,btr->bhst", q_rope, k_rope[:, first : first + 32])
+        scores = (scores / (n + q_rope.shape[-1]) ** 0.5).masked_fill(places > offset + torch.arange(s)[:, None], -torch.inf)
+        new = torch.maximum(most, scores.amax(-1, keepdim=True))
+        weights, factor = (scores - new).exp(), (most - new).exp()
+        mixed, total, most = mixed * factor + torch.einsum("bhst,btc->bhsc", weights, part), total * factor + weights.sum(-1, keepdim=True), new
+    return torch.einsum("bhsc,hvc->bshv", mixed / total, w_uv)
+def in_numpy(*given):
+    q_nope, q_rope, latent, k_rope, w_uk, w_uv = (x.numpy() for x in given[:6])
+    scores = np.einsum("bshc,btc->bhst", np.einsum("bshn,hnc->bshc", q_nope, w_uk), latent) + np.einsum("bshr,btr->bhst", q_rope, k_rope)
+    weights = weigh(torch.from_numpy(scores), given[0], given[1], given[6]).numpy()
+    return torch.from_numpy(np.einsum("bshc,hvc->bshv", np.einsum("bhst,btc->bshc", weights, latent), w_uv))
+def by_sums(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    queries = (q_nope[..., None] * w_uk).sum(-2)
+    scores = (queries.transpose(1, 2)[..., None, :] * latent[:, None, None]).sum(-1)
+    scores = scores + (q_rope.transpose(1, 2)[..., None, :] * k_rope[:, None, None]).sum(-1)
+    mixed = (weigh(scores, q_nope, q_rope, offset)[..., None] * latent[:, None, None]).sum(-2)
+    return (mixed.transpose(1, 2)[..., None, :] * w_uv).sum(-1)
+@torch.compile
+def compiled(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
+    return absorbed(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset)
 def two_threads(*given):
     torch.set_num_threads(2)
     return absorbed(*given)
@@ -211,6 +302,34 @@ def masks(x, indices, weights, w_gate, w_up, w_down):
                 y = x[rows]
                 out[rows] += weights[rows, j][:, None] * ((F.silu(y @ w_gate[e].T) * (y @ w_up[e].T)) @ w_down[e].T)
     return out
+def token_by_token(x, indices, weights, w_gate, w_up, w_down):
+    rows = []
+    for i in range(len(x)):
+        e = indices[i]
+        hidden = F.silu(w_gate[e] @ x[i]) * (w_up[e] @ x[i])
+        rows.append((weights[i][:, None] * (w_down[e] @ hidden[..., None])[..., 0]).sum(0))
+    return torch.stack(rows)
+def expert_by_expert(x, indices, weights, w_gate, w_up, w_down):
+    out = torch.zeros_like(x)
+    for e in range(len(w_gate)):
+        token, slot = (indices == e).nonzero(as_tuple=True)
+        y = x[token]
+        out[token] += weights[token, slot, None] * ((F.silu(F.linear(y, w_gate[e])) * F.linear(y, w_up[e])) @ w_down[e].T)
+    return out
+def sorted_by_expert(x, indices, weights, w_gate, w_up, w_down):
+    k, out = indices.shape[1], torch.zeros_like(x)
+    order = indices.flatten().argsort()
+    counts = indices.flatten().bincount(minlength=len(w_gate)).tolist()
+    for e, places in enumerate(order.split(counts)):
+        y = x[places // k]
+        made = (F.silu(y @ w_gate[e].T) * (y @ w_up[e].T)) @ w_down[e].T
+        out.index_add_(0, places // k, weights.flatten()[places, None] * made)
+    return out
+def mapped(x, indices, weights, w_gate, w_up, w_down):
+    def expert(token, e, weight):
+        return weight * (w_down[e] @ (F.silu(w_gate[e] @ token) * (w_up[e] @ token)))
+    chosen = torch.func.vmap(torch.func.vmap(expert, (None, 0, 0)))(x, indices, weights)
+    return chosen.sum(1)
 def gathered(x, indices, weights, w_gate, w_up, w_down):
     gate, up = torch.einsum("md,mkfd->mkf", x, w_gate[indices]), torch.einsum("md,mkfd->mkf", x, w_up[indices])
     return torch.einsum("mk,mkf,mkdf->md", weights, F.silu(gate) * up, w_down[indices])

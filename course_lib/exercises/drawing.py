@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class Draw:
-    """What is drawn for one `part` of the cases of a `seed`, the same every time. Floats are float64.
+    """What is drawn for one `part` of the cases of a `seed`, the same every time.
 
-    Every bit of the seed counts, however large it is. `torch.Generator.manual_seed` keeps the lowest 32, so few that a
-    function could try them all and know cases that it has not seen yet. Other parts and neighbouring seeds are
-    independent of each other.
+    Floats are float64 unless a method says otherwise. Every bit of the seed counts, however large it is:
+    `torch.Generator.manual_seed` keeps the lowest 32, so few that a function could try them all and know cases that it
+    has not seen yet. Other parts and neighbouring seeds are independent of each other.
 
     Raises:
         ValueError: the seed or the part is negative.
@@ -26,6 +26,10 @@ class Draw:
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Evenly between `low` and `high`."""
         return low + (high - low) * torch.from_numpy(np.asarray(self._random.random(shape)))
+
+    def floats(self, low: float, high: float, *shape: int) -> Tensor:
+        """Evenly between `low` and `high`, in float32, for large tensors."""
+        return torch.from_numpy(self._random.random(shape, dtype=np.float32)).mul_(high - low).add_(low)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """From `low` to `high` - 1."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from course_lib.exercises.closeness import Closeness
 from course_lib.exercises.comparing import ROUNDED, Difference, changed, difference, number, same
 from course_lib.exercises.counting import matrix_flops
+from course_lib.exercises.effort import Heavy, one_thread, timed
 from course_lib.exercises.telling import UNWRITTEN, explained, facts, shortened, unwritten
 
 Case = dict[str, Any]  # arguments by name
@@ -43,12 +44,11 @@ class Misconception:
 
 @dataclass(frozen=True)
 class Structure:
-    """Work that values cannot show: FLOPs of matrix products, counted while one case runs."""
+    """Work that values cannot show: the FLOPs of matrix products, which `check` counts, and CPU time."""
 
     case: Callable[[int], Case]
-    heavy: Callable[[int], Case]  # so large that the wasteful ways take at least 16 times the CPU time
+    heavy: Sequence[Heavy]  # where CPU time shows work that is not made of PyTorch's matrix products
     flops: Callable[[Case], int]  # what the exercise's own formula needs
-    memory: Callable[[Case], int]  # bytes besides a heavy case that are enough for every right way
     advice: str
     misconceptions: Sequence[Misconception]
     share: float = 0.4  # of the points; values earn the rest
@@ -125,9 +125,14 @@ class Exercise:
             return Outcome(0, self.points, message)
         if self.structure is None:
             return Outcome(self.points, self.points, f"Right on all {len(answers)} cases.")
-        if measure:
-            return measure(self, fn, seed)
-        return self._judge_structure(self.structure, fn, key.cases[-1])
+        if not measure and (message := self._needless_products(self.structure, fn, key.cases[-1])):
+            return self.right_but(message)
+        return (measure or _measured_here)(self, fn, seed)
+
+    def right_but(self, message: str) -> Outcome:
+        """For right values by work that nobody needs."""
+        assert self.structure is not None
+        return Outcome(round((1 - self.structure.share) * self.points, 2), self.points, message)
 
     def _answers(self, fn: Function, key: "Key", discreet: bool) -> tuple[list[Any], Stop | None]:
         """Answers to the cases, up to the first case without one."""
@@ -214,19 +219,18 @@ class Exercise:
                 return f"One case must raise a ValueError ({_error(self.reference, case)}), your function {did}."
         return ""
 
-    def _judge_structure(self, structure: Structure, fn: Function, case: Case) -> Outcome:
+    def _needless_products(self, structure: Structure, fn: Function, case: Case) -> str:
+        """What is wrong with the work that `fn` does for a case; empty if its matrix products are all needed."""
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
         if done <= structure.slack * needed:
-            return Outcome(self.points, self.points, "Right, with no more matrix products than it takes.")
-        message = (
-            f"The values are right. {structure.advice} It did {done:,} FLOPs of matrix products; {needed:,} are enough."
-        )
+            return ""
         for mistake in structure.misconceptions:
             work = matrix_flops(partial(_run, mistake.wrong, case))
             if abs(done - work) <= (structure.slack - 1) * work:
-                message = f"The values are right. {mistake.message}"
-                break
-        return Outcome(round((1 - structure.share) * self.points, 2), self.points, message)
+                return f"The values are right. {mistake.message}"
+        return (
+            f"The values are right. {structure.advice} It did {done:,} FLOPs of matrix products; {needed:,} are enough."
+        )
 
 
 class Key:
@@ -273,6 +277,27 @@ class Key:
 def answer_key(exercise: Exercise, seed: int) -> Key:
     with blame_exercise(exercise.name):
         return Key(exercise, seed)
+
+
+def judge_effort(exercise: Exercise, run: Callable[[Case], tuple[Any, float]], seed: int) -> Outcome:
+    """All points if no large input shows work that nobody needs; see Heavy.judge for `run`."""
+    assert exercise.structure is not None
+    with torch.device("cpu"), one_thread():
+        for heavy in exercise.structure.heavy:
+            if message := heavy.judge(run, exercise.reference, seed):
+                return exercise.right_but(message)
+    return Outcome(exercise.points, exercise.points, "Right, with no more work than it takes.")
+
+
+def _measured_here(exercise: Exercise, fn: Function, seed: int) -> Outcome:
+    """In this process, as `check` does it."""
+    try:
+        return judge_effort(exercise, lambda case: timed(fn, _copied(case)), seed)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        said = f"{type(error).__name__}: {shortened(str(error))}".rstrip(".: ")
+        return exercise.right_but(f"Right on small inputs. On a large one it did not run: {said}.")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, einsum
 
 from course_lib.exercises.drawing import Draw
+from course_lib.exercises.effort import Heavy
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section, Structure
 from course_lib.exercises.hw1_counts import Config, attention_flops
 from course_lib.exercises.hw1_scores import ATTENTION_MISTAKES, later
@@ -88,9 +89,25 @@ def decode_case(seed: int) -> Case:
     return random_case(seed, 3, s=1, t=96, offset=95, n=4, c=47, v=9)
 
 
-def heavy_case(seed: int) -> Case:
-    """A long context, many heads, and one text: of two, a product that broadcasts latents copies them for each head."""
-    return random_case(seed, 4, s=1, t=4096, offset=4095, b=1, h=128, n=64, c=128, r=8, v=64)
+def large_case(seed: int, part: int, n: int, v: int) -> Case:
+    """A decode step of one head so large that making its keys (if n is large) or values (if v is) takes far more time
+    than any other way, a loop over the keys included. Scores are small, so that float32 keeps enough digits.
+    """
+    t, c, r = 1024, 2304, 8
+    x = Draw(seed, part).floats
+    by_c = (3 / c) ** 0.5  # so that a key or value has a variance of 1
+    return {
+        "q_nope": x(-1, 1, 1, 1, 1, n), "q_rope": x(-1, 1, 1, 1, 1, r), "latent": x(-1.7, 1.7, 1, t, c),
+        "k_rope": x(-1, 1, 1, t, r), "w_uk": x(-by_c, by_c, 1, n, c), "w_uv": x(-by_c, by_c, 1, v, c), "offset": t - 1,
+    }  # fmt: skip
+
+
+def large_keys(seed: int) -> Case:
+    return large_case(seed, 4, n=2048, v=8)
+
+
+def large_values(seed: int) -> Case:
+    return large_case(seed, 5, n=8, v=2048)
 
 
 def sizes(case: Case) -> Config:
@@ -107,14 +124,6 @@ def absorbed_flops(case: Case) -> int:
     return b * attention_flops(sizes(case), s, case["latent"].shape[1], absorb=True)
 
 
-def copies_and_scores(case: Case) -> int:
-    """Four copies of all inputs, and eight tensors as large as the scores."""
-    inputs = [x for x in case.values() if isinstance(x, Tensor)]
-    b, s, h, _ = case["q_nope"].shape
-    scores = b * s * h * case["latent"].shape[1] * case["latent"].element_size()
-    return 4 * sum(x.nbytes for x in inputs) + 8 * scores
-
-
 FOLDING = Section("02_mla", "The trick that makes it fast")
 
 ABSORBED_ATTENTION = Exercise(
@@ -127,9 +136,11 @@ ABSORBED_ATTENTION = Exercise(
     mistakes=ATTENTION_MISTAKES,
     structure=Structure(
         case=decode_case,
-        heavy=heavy_case,
+        heavy=(
+            Heavy(large_keys, expand_keys_only, "making the keys of every head"),
+            Heavy(large_values, expand_values_only, "making the values of every head"),
+        ),
         flops=absorbed_flops,
-        memory=copies_and_scores,
         advice="But the work is more than the absorbed form needs, which makes no head's keys or values.",
         misconceptions=[
             Misconception(

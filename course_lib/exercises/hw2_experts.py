@@ -7,6 +7,7 @@ from torch import Tensor, einsum
 from torch.nn import functional as F
 
 from course_lib.exercises.drawing import Draw
+from course_lib.exercises.effort import Heavy
 from course_lib.exercises.engine import Case, Exercise, Misconception, Section, Structure
 
 
@@ -45,14 +46,14 @@ def step_case(seed: int) -> Case:
     return {**case, "indices": Draw(seed, 4).order(48)[:6].view(3, 2)}
 
 
-def heavy_case(seed: int) -> Case:
-    """Half of many small experts have the tokens, and there is nothing but NaN in the others.
+def large_case(seed: int) -> Case:
+    """A few of many small experts have no token, and nothing but NaN.
 
-    So many that running them all takes 15 to 30 times the CPU time, and so few tokens for each that every right way is
-    within 3 times of the reference: a loop over pairs, over all experts, or a copy of the weights for each token.
+    There are so many experts that each of them on every token takes far more time than any other way: a loop over the
+    tokens, over all experts, or a copy of the weights for each token.
     """
-    case = random_case(seed, 5, m=1024, e=256, k=1, d=80, f=80, used=128)
-    idle = torch.ones(256, dtype=torch.bool).index_fill(0, case["indices"].unique(), False)
+    case = random_case(seed, 5, m=1024, e=328, k=1, d=80, f=80, used=320)
+    idle = torch.ones(328, dtype=torch.bool).index_fill(0, case["indices"].unique(), False)
     for name in ("w_gate", "w_up", "w_down"):
         case[name][idle] = torch.nan
     return {name: x.float() if x.is_floating_point() else x for name, x in case.items()}
@@ -62,12 +63,6 @@ def chosen_flops(case: Case) -> int:
     """Three products of d f multiply-adds for each pair of a token and a chosen expert."""
     _, f, d = case["w_gate"].shape
     return 3 * 2 * case["indices"].numel() * d * f
-
-
-def copied_weights(case: Case) -> int:
-    """Two copies of the three matrices of every pair's expert: a right way may gather them."""
-    _, f, d = case["w_gate"].shape
-    return 2 * 3 * case["indices"].numel() * d * f * case["w_gate"].element_size()
 
 
 Activation = Callable[[Tensor, Tensor], Tensor]
@@ -120,6 +115,17 @@ def every_token(x: Tensor, indices: Tensor, weights: Tensor, w_gate: Tensor, w_u
     """Each expert that somebody has chosen on each token."""
     used, place = indices.unique(return_inverse=True)
     return every_expert(x, place, weights, w_gate[used], w_up[used], w_down[used])
+
+
+def every_token_by_expert(
+    x: Tensor, indices: Tensor, weights: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor
+) -> Tensor:
+    """As `every_token`, but one expert after the other, which is three times as fast."""
+    out = torch.zeros_like(x)
+    for expert in indices.unique().tolist():
+        share = (weights * (indices == expert)).sum(-1, keepdim=True)
+        out += share * (swiglu(x @ w_gate[expert].mT, x @ w_up[expert].mT) @ w_down[expert].mT)
+    return out
 
 
 def activated(message: str, *hidden: Activation) -> list[Misconception]:
@@ -232,9 +238,16 @@ MOE_OUTPUT = Exercise(
     ],
     structure=Structure(
         case=step_case,
-        heavy=heavy_case,
+        heavy=(
+            Heavy(
+                large_case,
+                every_token_by_expert,
+                "running each chosen expert on every token",
+                "There, experts that no token chose have weights of NaN, and these have reached the output: leave such "
+                "experts out, since a weight of 0 does not take them away.",
+            ),
+        ),
         flops=chosen_flops,
-        memory=copied_weights,
         advice="But the work is more than m k experts need: each token goes through its own k alone.",
         misconceptions=[
             Misconception(
