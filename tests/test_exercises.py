@@ -70,10 +70,14 @@ def test_a_mistake_may_be_explained_elsewhere() -> None:
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_every_bit_of_a_seed_reaches_the_cases(exercise: Exercise) -> None:
     """With the lowest 32 alone a function could try them all, and know cases that it has not seen yet."""
-    made = [exercise.cases, *([exercise.structure.case, exercise.structure.heavy] if exercise.structure else [])]
+    made = [exercise.cases, *large_cases(exercise)]
     for cases in made:
         shown = {repr(cases(seed)) for seed in (5, 6, 5 + 2**32, 5 + 2**64, 5 + 2**127)}
         assert len(shown) == 5 and repr(cases(5)) in shown
+
+
+def large_cases(exercise: Exercise) -> list[Callable[[int], Any]]:
+    return [exercise.structure.case, *(heavy.case for heavy in exercise.structure.heavy)] if exercise.structure else []
 
 
 def test_only_draw_makes_random_numbers_for_exercises() -> None:
