@@ -1,4 +1,4 @@
-"""The work of a student's function, measured from outside: CPU time as the kernel counts it for the worker."""
+"""The CPU time of a student's function, measured from outside: the kernel counts it for the worker."""
 
 import math
 import time
@@ -12,48 +12,54 @@ from course_grader import processes
 from course_grader.inside import wire
 from course_grader.limits import LostError
 from course_lib.exercises import Exercise, Outcome
-from course_lib.exercises.engine import Case, judge_effort
+from course_lib.exercises.engine import Case, NoAnswerError, judge_effort
 
 
 def measure(process: Callable[[], int], exercise: Exercise, function: Callable[..., Any], seed: int) -> Outcome:
-    """All points for right values, if `process` does no work that nobody needs.
+    """All points for a function with right values, unless `process` does unnecessary work.
 
-    The process and all that it has started can start no others from then on. They stand still while the judge times
-    what it compares with, so that they cannot make that slow.
+    From now on the process and those that it has started cannot start any more. They are stopped while the judge times
+    its own functions for comparison, so that they cannot slow those down.
     """
     try:
         root = process()
         processes.hold(root)
-        with processes.paused(root):
-            return judge_effort(exercise, Watched(root, function), seed)
-    except LostError as lost:
-        return exercise.right_but(f"Right on small inputs. On a large one it {lost}.")
-    except Exception as error:
-        return exercise.right_but(f"Right on small inputs. On a large one it did not run: {type(error).__name__}.")
+    except (LostError, RuntimeError) as error:
+        return exercise.right_but(f"The values are right, but the work cannot be measured: it {error}.")
+    with processes.paused(root):
+        return judge_effort(exercise, Watched(root, function), seed)
 
 
 class Watched:
-    """A function in the process `root`. A call returns its answer and the CPU time of all processes there, in seconds,
-    without what it takes to bring cases of this size there.
+    """A function in the process `root`. A call returns its answer and the CPU time in seconds of all processes there,
+    without the time that it takes them to receive a case of this size.
     """
 
     def __init__(self, root: int, function: Callable[..., Any]) -> None:
         self._root, self._function, self._handling = root, function, math.inf
 
     def __call__(self, case: Case) -> tuple[Any, float]:
-        self._handling = min(self._handling, _handling(case))  # the judge may be slower than it needs, too
+        self._handling = min(self._handling, _handling(case))  # the judge can be slowed down by a busy machine, too
         before = processes.seconds(self._root)
         with processes.resumed(self._root):
-            answer = self._function(*case.values())
+            answer = self._answer(case)
             after = processes.seconds(self._root)
         if gone := before.keys() - after.keys():
-            raise RuntimeError(f"{len(gone)} processes have ended, and nobody knows what they did")
+            raise NoAnswerError(f"ended {len(gone)} of its processes, and their work can no longer be measured")
         spent = sum(max(0, after[number] - before.get(number, 0)) for number in after)
         return answer, spent - self._handling
 
+    def _answer(self, case: Case) -> Any:
+        try:
+            return self._function(*case.values())
+        except LostError as lost:
+            raise NoAnswerError(str(lost)) from None
+        except Exception as error:
+            raise NoAnswerError(f"did not run: {type(error).__name__}") from None
+
 
 def _handling(case: Case) -> float:
-    """CPU time for what the worker does besides the call: it reads the case, copies it and compares the copy."""
+    """CPU time of what the worker does besides the call: it reads the case, copies it and compares the copy."""
 
     class Sink:
         data = b""

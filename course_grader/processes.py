@@ -47,12 +47,12 @@ def hold(root: int) -> None:
             with suppress(ProcessLookupError, FileNotFoundError), _as_the_user_of(process):
                 resource.prlimit(process, resource.RLIMIT_NPROC, (0, 0))
         held |= new
-    raise RuntimeError("it starts processes faster than they can be held")
+    raise RuntimeError("starts processes faster than they can be held")
 
 
 @contextmanager
 def paused(root: int) -> Iterator[None]:
-    """They all stand still, if they can start no others; see `hold`."""
+    """Stops them all for a while; call `hold` first, or new ones keep running."""
     _signal(root, signal.SIGSTOP)
     try:
         yield
@@ -62,7 +62,7 @@ def paused(root: int) -> Iterator[None]:
 
 @contextmanager
 def resumed(root: int) -> Iterator[None]:
-    """They all go on for a while."""
+    """Lets them all run for a while."""
     _signal(root, signal.SIGCONT)
     try:
         yield

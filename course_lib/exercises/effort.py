@@ -1,7 +1,7 @@
-"""Whether a function does work that nobody needs, judged by its CPU time on a large input.
+"""Whether a function does unnecessary work, judged by its CPU time on a large input.
 
-CPU time sees what a count of matrix products cannot: products made by `*` and `sum`, or by NumPy. The same rule holds
-for `check`, which measures the notebook's own process, and for the grader, which measures a sandbox from outside.
+CPU time shows what a count of matrix products misses: products computed with `*` and `sum`, or by NumPy. `check`, which
+measures the notebook's own process, and the grader, which measures a sandbox from outside, apply the same rule.
 """
 
 import math
@@ -17,45 +17,46 @@ from torch import Tensor
 
 from course_lib.exercises.comparing import difference
 
-TRIES = 3  # the best one counts, since a busy machine makes any work look slow
-# Of the CPU time of the wasteful way. Honest ways take less, even most loops over single tokens.
-PART = 0.6
-SURELY = 0.3  # of what the wasteful way usually takes here: no need to find out what it takes at the moment
+TRIES = 3  # the fastest one counts, since any work looks slow on a busy machine
+# Fractions of the CPU time of the wasteful function. Honest functions stay below, including most loops over tokens.
+ALLOWED = 0.6  # of what it takes at the moment
+CLEAR = 0.3  # of what it usually takes on this machine: at or below this, there is no need to time it again
 
 Case = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Heavy:
-    """A large input on which one kind of needless work takes far longer than everything else."""
+    """A large input on which one kind of unnecessary work takes far longer than everything else."""
 
     case: Callable[[int], Case]  # seed to case
-    wasteful: Callable[..., Any]  # right, but by that work, which it does as fast as possible
+    wasteful: Callable[..., Any]  # a correct function that does this work, as fast as possible
     work: str  # what it does, as in "making the keys of every head"
-    trap: str = ""  # what NaN in an answer shows, if the case has some where nobody needs to look
+    trap: str = ""  # what NaN in an answer means, for a case that has NaN where no value is needed
 
     def judge(self, run: Callable[[Case], tuple[Any, float]], reference: Callable[..., Any], seed: int) -> str:
         """What is wrong with a function; empty if nothing is.
 
-        `run` calls it with a case and returns the answer and the CPU time in seconds. What `run` raises gets out.
+        `run` calls the function with a case and returns its answer and the CPU time in seconds. Errors that `run` raises
+        are not caught.
         """
         case: Case = {}
         least = needed = math.inf
         for number in range(TRIES):
-            case = self.case(seed + number)  # another one each time, or an answer could be remembered
+            case = self.case(seed + number)  # a new one each time, so that no answer can be remembered
             expected, enough = timed(reference, case)
             answer, spent = run(case)
             if difference(answer, expected):
                 trapped = self.trap if isinstance(answer, Tensor) and answer.isnan().any() else ""
                 return f"Right on small inputs, not on a large one. {trapped}".rstrip()
-            if spent <= SURELY * _usual(self):
+            if spent <= CLEAR * _usual(self):
                 return ""
             least, needed = min(least, spent), min(needed, enough)
         waste = self.waste(case)
-        return "" if least <= PART * waste else _slow(least, needed, waste, self.work)
+        return "" if least <= ALLOWED * waste else _slow(least, needed, waste, self.work)
 
     def waste(self, case: Case) -> float:
-        """CPU time of the wasteful way, in seconds: the better of two, as the first one may have to ask for memory."""
+        """CPU time of the wasteful function in seconds: the faster of two calls, as the first may have to allocate memory."""
         return min(timed(self.wasteful, case)[1] for _ in range(2))
 
 
@@ -65,7 +66,7 @@ def _usual(heavy: Heavy) -> float:
 
 
 def timed(fn: Callable[..., Any], case: Case) -> tuple[Any, float]:
-    """The answer of a function of this process, and its CPU time in seconds."""
+    """The answer of a function in this process, and the CPU time of the call in seconds."""
     began = time.process_time()
     answer = fn(*case.values())
     return answer, time.process_time() - began
@@ -73,7 +74,7 @@ def timed(fn: Callable[..., Any], case: Case) -> tuple[Any, float]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other use CPU time, too."""
+    """Limits PyTorch to one thread, as threads that wait for each other use CPU time too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -86,5 +87,5 @@ def _slow(spent: float, needed: float, waste: float, work: str) -> str:
     return (
         f"The values are right. But on a large input it took {1000 * spent:.0f} ms of CPU time, where "
         f"{1000 * needed:.0f} ms are enough and {work} takes {1000 * waste:.0f} ms. Either it does that work, or it is "
-        f"slow for another reason, such as a loop in Python over single numbers."
+        f"slow for another reason, such as a Python loop over single numbers."
     )

@@ -1,4 +1,4 @@
-"""One exercise: what is asked, on which cases, and which mistakes have a name."""
+"""One exercise: its cases, the right answers, and the mistakes that it can name."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,12 @@ class Section:
     """Where the lessons explain something."""
 
     notebook: str  # its name in the folder notebooks, without .ipynb
-    heading: str  # exactly as it stands there, without the #s
+    heading: str  # exactly as in the notebook, without the leading #
 
 
 @dataclass(frozen=True)
 class Misconception:
-    """A wrong implementation that people really write, and what to tell them.
+    """A wrong implementation that people do write, and what to tell them.
 
     `wrong` may raise on a later case. A student whose answers match up to there and whose function raises the same
     type of error gets `message`.
@@ -39,15 +39,15 @@ class Misconception:
 
     message: str
     wrong: Function
-    lesson: Section | None = None  # where the exercise's own section does not explain it
+    lesson: Section | None = None  # if a section other than the exercise's explains it
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Work that values cannot show: the FLOPs of matrix products, which `check` counts, and CPU time."""
+    """Work, which values do not show: `check` counts the FLOPs of matrix products, and CPU time shows the rest."""
 
     case: Callable[[int], Case]
-    heavy: Sequence[Heavy]  # where CPU time shows work that is not made of PyTorch's matrix products
+    heavy: Sequence[Heavy]
     flops: Callable[[Case], int]  # what the exercise's own formula needs
     advice: str
     misconceptions: Sequence[Misconception]
@@ -60,7 +60,7 @@ class Outcome:
     points: float
     of: float
     message: str
-    unwritten: bool = False  # a function that raises NotImplementedError, or that calls one
+    unwritten: bool = False  # the function raises NotImplementedError, or calls one that does
 
     @property
     def solved(self) -> bool:
@@ -71,15 +71,19 @@ class Outcome:
 
 
 class FaultError(Exception):
-    """The exercise itself fails, whatever the function does: our bug, so nothing that a mark could follow from."""
+    """The exercise itself fails, whatever the function does. That is our bug, so no mark can follow from it."""
+
+
+class NoAnswerError(Exception):
+    """A function gave no answer to a large input; the text says why."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a case has not been answered."""
+    """Why a case was not answered."""
 
     message: str
-    named: bool = False  # it is that of a misconception
+    named: bool = False  # the message is that of a misconception
     unwritten: bool = False
 
 
@@ -109,10 +113,14 @@ class Exercise:
         return next(own, self.lesson)
 
     def grade(self, fn: Function, seed: int = 0, *, measure: Measure | None = None) -> Outcome:
-        """Judge `fn` on the cases of `seed`. Whatever `fn` does, only an interrupt from the keyboard gets out.
+        """Judges `fn` on the cases of `seed`. Whatever `fn` does, only a keyboard interrupt is raised.
 
-        The first case that shows something decides; a misconception comes before a wrong type, shape or value. With a
-        `measure` of the work, which a grader has that runs `fn` elsewhere, messages do not reveal the cases.
+        The first case with a wrong answer decides; a known misconception is reported before a wrong type, shape or
+        value. A grader that runs `fn` elsewhere passes its own `measure` of the work; then messages do not reveal the
+        cases.
+
+        Raises:
+            FaultError: the exercise itself fails.
         """
         key, discreet = answer_key(self, seed), measure is not None
         answers, stop = self._answers(fn, key, discreet)
@@ -130,12 +138,12 @@ class Exercise:
         return (measure or _measured_here)(self, fn, seed)
 
     def right_but(self, message: str) -> Outcome:
-        """For right values by work that nobody needs."""
+        """Points for right values alone."""
         assert self.structure is not None
         return Outcome(round((1 - self.structure.share) * self.points, 2), self.points, message)
 
     def _answers(self, fn: Function, key: "Key", discreet: bool) -> tuple[list[Any], Stop | None]:
-        """Answers to the cases, up to the first case without one."""
+        """The answers to the cases, up to the first case without one."""
         answers = []
         for case in key.cases:
             given = _copied(case)
@@ -170,12 +178,12 @@ class Exercise:
         return ""
 
     def _judge_before_stop(self, key: "Key", answers: list[Any], discreet: bool) -> str:
-        """What is wrong with the answers before a stop; empty if they are right, as far as one can tell.
+        """What is wrong with the answers before a stop; empty if they seem right.
 
-        A few answers may match several mistakes: then none of them is named.
+        A few answers may match several mistakes, and then none of them is named.
         """
         answers = [self.canonical(answer) for answer in answers]
-        if self.closeness:  # whether a number is near enough is judged for all cases together
+        if self.closeness:  # whether numbers are close enough is judged for all cases together
             answers = [r if number(a) is not None else a for a, r in zip(answers, key.expected, strict=False)]
         if all(map(same, answers, key.expected)):
             return ""
@@ -200,7 +208,7 @@ class Exercise:
         raise AssertionError("`same` and `difference` disagree")
 
     def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any], discreet: bool) -> Outcome:
-        """A known mistake earns nothing, unless it is near enough in every case; other answers by their distance."""
+        """A known mistake earns nothing, unless it is close enough in every case; other answers earn by their distance."""
         share, message = closeness.judge(answers, key.truths, key.cases, discreet=discreet)
         if share < 1:
             for mistake in self.mistakes:
@@ -209,7 +217,7 @@ class Exercise:
         return Outcome(round(share * self.points, 2), self.points, message)
 
     def _judge_refusals(self, fn: Function, key: "Key", discreet: bool) -> str:
-        """Which error is missing; empty if none is. The reference's own error says why there must be one."""
+        """Which error is missing; empty if none is. The reference's error says why there must be one."""
         for case in key.refused:
             error = _error(fn, case)
             if not isinstance(error, ValueError) and discreet:
@@ -220,7 +228,7 @@ class Exercise:
         return ""
 
     def _needless_products(self, structure: Structure, fn: Function, case: Case) -> str:
-        """What is wrong with the work that `fn` does for a case; empty if its matrix products are all needed."""
+        """What is wrong with the work that `fn` does for a case; empty if it computes no more products than necessary."""
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
         if done <= structure.slack * needed:
             return ""
@@ -234,7 +242,7 @@ class Exercise:
 
 
 class Key:
-    """The cases of one seed with the answers of the reference and of every mistake, each computed once, when needed."""
+    """The cases of one seed, and the answers of the reference and of every mistake, each computed once, when needed."""
 
     def __init__(self, exercise: Exercise, seed: int) -> None:
         self.exercise = exercise
@@ -260,7 +268,7 @@ class Key:
         return True
 
     def _alike(self, which: int) -> Callable[[Any, Any], bool]:
-        """Compares answers to a case with the accuracy of half precision if the right or the wrong one is in it."""
+        """Compares answers to a case; with the accuracy of half precision if the right or the wrong one is in it."""
         right = self.expected[which]
         return lambda answer, made: same(answer, made) or same(answer, made, like=right)
 
@@ -280,31 +288,40 @@ def answer_key(exercise: Exercise, seed: int) -> Key:
 
 
 def judge_effort(exercise: Exercise, run: Callable[[Case], tuple[Any, float]], seed: int) -> Outcome:
-    """All points if no large input shows work that nobody needs; see Heavy.judge for `run`."""
+    """All points if no large input shows unnecessary work. `run` is that of Heavy.judge and may raise NoAnswerError."""
     assert exercise.structure is not None
-    with torch.device("cpu"), one_thread():
-        for heavy in exercise.structure.heavy:
-            if message := heavy.judge(run, exercise.reference, seed):
-                return exercise.right_but(message)
+    try:
+        with blame_exercise(exercise.name), torch.device("cpu"), one_thread():
+            for heavy in exercise.structure.heavy:
+                if message := heavy.judge(run, exercise.reference, seed):
+                    return exercise.right_but(message)
+    except NoAnswerError as error:
+        return exercise.right_but(f"Right on small inputs. On a large one it {error}.")
     return Outcome(exercise.points, exercise.points, "Right, with no more work than it takes.")
 
 
 def _measured_here(exercise: Exercise, fn: Function, seed: int) -> Outcome:
-    """In this process, as `check` does it."""
-    try:
-        return judge_effort(exercise, lambda case: timed(fn, _copied(case)), seed)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        said = f"{type(error).__name__}: {shortened(str(error))}".rstrip(".: ")
-        return exercise.right_but(f"Right on small inputs. On a large one it did not run: {said}.")
+    """Measures in this process, for `check`."""
+
+    def run(case: Case) -> tuple[Any, float]:
+        try:
+            return timed(fn, _copied(case))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            said = f"{type(error).__name__}: {shortened(str(error))}".rstrip(".: ")
+            raise NoAnswerError(f"did not run: {said}") from error
+
+    return judge_effort(exercise, run, seed)
 
 
 @contextmanager
 def blame_exercise(name: str) -> Iterator[None]:
-    """Re-raise anything raised here as FaultError: it is our bug, not the student's."""
+    """Raises any error as a FaultError, since it is our bug and not the student's."""
     try:
         yield
+    except NoAnswerError:
+        raise
     except Exception as error:
         raise FaultError(f"The exercise {name} itself fails: {type(error).__name__}: {error}") from error
 
