@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from course_lib.exercises import effort
 from course_lib.exercises.comparing import same
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.effort import CLEAR, one_thread, timed
+from course_lib.exercises.engine import FaultError
 from tests import hostile_work
 from tests.hostile_answers import answering
 from tests.hostile_work import ATTENTION, EXPERTS, HIDDEN, LAVISH, LAVISH_EXPERTS, SPARING, SPARING_EXPERTS
@@ -124,6 +126,28 @@ def test_nothing_is_claimed_that_was_not_measured(once: None) -> None:
         r"on a large input it took 5\d\d ms of CPU time, where \d+ ms are enough and making the keys of every head "
         r"takes \d+ ms\. Either it does that work, or it is slow for another reason",
         outcome.message,
+    )
+
+
+def test_a_fault_in_a_large_case_is_ours() -> None:
+    exercise = KNOWN["absorbed_attention"]
+    assert exercise.structure is not None
+
+    def fails(seed: int) -> Any:
+        raise IndexError("no such axis")
+
+    heavy = replace(exercise.structure.heavy[0], case=fails)
+    broken = replace(exercise, structure=replace(exercise.structure, heavy=[heavy]))
+    with pytest.raises(FaultError, match="absorbed_attention itself fails: IndexError: no such axis"):
+        broken.grade(exercise.reference)
+
+
+def test_a_function_that_stops_on_a_large_input_is_told_so() -> None:
+    exercise = KNOWN["absorbed_attention"]
+    outcome = exercise.grade(lambda *given: 1 / 0 if given[2].shape[1] > 200 else exercise.reference(*given))
+    assert outcome.points == 3
+    assert (
+        outcome.message == "Right on small inputs. On a large one it did not run: ZeroDivisionError: division by zero."
     )
 
 

@@ -208,7 +208,7 @@ class Exercise:
         raise AssertionError("`same` and `difference` disagree")
 
     def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any], discreet: bool) -> Outcome:
-        """A known mistake earns nothing, unless it is close enough in every case; other answers earn by their distance."""
+        """A known mistake earns nothing, unless it is close enough in every case; for others the distance decides."""
         share, message = closeness.judge(answers, key.truths, key.cases, discreet=discreet)
         if share < 1:
             for mistake in self.mistakes:
@@ -228,7 +228,7 @@ class Exercise:
         return ""
 
     def _needless_products(self, structure: Structure, fn: Function, case: Case) -> str:
-        """What is wrong with the work that `fn` does for a case; empty if it computes no more products than necessary."""
+        """What is wrong with the work that `fn` does for a case; empty if it computes only necessary products."""
         done, needed = matrix_flops(partial(_run, fn, case)), structure.flops(case)
         if done <= structure.slack * needed:
             return ""
