@@ -37,8 +37,8 @@ class Heavy:
     def judge(self, run: Callable[[Case], tuple[Any, float]], reference: Callable[..., Any], seed: int) -> str:
         """What is wrong with a function; empty if nothing is.
 
-        `run` calls the function with a case and returns its answer and the CPU time in seconds. Errors that it raises are
-        not caught.
+        `run` calls the function with a case and returns its answer and the CPU time in seconds. Errors that it raises
+        are not caught.
         """
         case: Case = {}
         least = needed = math.inf
@@ -56,7 +56,7 @@ class Heavy:
         return "" if least <= ALLOWED * waste else _slow(least, needed, waste, self.work)
 
     def waste(self, case: Case) -> float:
-        """CPU time of the wasteful function in seconds, the faster of two calls: the first may have to allocate memory."""
+        """CPU time of the wasteful function in seconds, of the faster of two calls: the first may allocate memory."""
         return min(timed(self.wasteful, case)[1] for _ in range(2))
 
 
