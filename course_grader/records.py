@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import secrets
 from collections import Counter
@@ -146,10 +147,10 @@ class Store:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             record = Record(**{**content, "marks": [Mark(**mark) for mark in content["marks"]]})
-            key = Submission(record.student, Path()).key
-            if not all(isinstance(each, str) for each in (*record.cells, *record.stopped)):
+            if not _well_formed(record):  # edited by hand
                 raise TypeError
-            if not path.stem.endswith(f"-{key}") or not 0 <= record.points <= record.of:  # a copy, or edited by hand
+            key = Submission(record.student, Path()).key
+            if not path.stem.endswith(f"-{key}") or record.assignment != self.assignment:  # a copy
                 raise ValueError
             return record
         except (ValueError, KeyError, TypeError):
@@ -169,6 +170,22 @@ class Store:
         if not re.fullmatch(r"[0-9a-f]{64}\n?", text := path.read_text(errors="replace")):
             raise ValueError(f"{path} is damaged. Restore it, or move it away and later inputs will use a new one.")
         return bytes.fromhex(text)
+
+
+def _well_formed(record: Record) -> bool:
+    """Every field has its type, and no mark has more points than there are."""
+    marks = record.marks
+    texts = [record.student, record.assignment, record.digest, record.sandbox, record.problem]
+    texts += [each for mark in marks for each in (mark.exercise, mark.message)]
+    lists = record.cells, record.stopped
+    return (
+        all(isinstance(each, list) for each in lists)
+        and all(isinstance(each, str) for each in (*texts, *record.cells, *record.stopped))
+        and isinstance(record.attempt, int) and record.attempt >= 1
+        and isinstance(record.seconds, int | float)
+        and len({mark.exercise for mark in marks}) == len(marks) > 0
+        and all(mark.of > 0 and math.isfinite(mark.of) and 0 <= mark.points <= mark.of for mark in marks)
+    )  # fmt: skip
 
 
 def _was_read(record: Record) -> bool:

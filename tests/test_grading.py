@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -277,7 +278,35 @@ def test_what_is_no_record_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     right = path.read_text()
     too_many, no_number = (right.replace('"points": 3', f'"points": {points}') for points in (4, '"3"'))
     no_texts = (right.replace('"stopped": []', f'"stopped": {other}') for other in ("7", "[7]"))
-    for wrong in ("", "[]", right[:-9], too_many, no_number, *no_texts):
+    fields = [
+        ("student", 7),
+        ("attempt", "x"),
+        ("attempt", 0),
+        ("assignment", "hw2_moe"),
+        ("sandbox", None),
+        ("marks", []),
+    ]
+    fields += [
+        ("cells", {"a": "x"}),
+        ("cells", "x"),
+        ("stopped", "x"),
+        ("problem", None),
+        ("digest", None),
+        ("seconds", "1"),
+    ]
+    edited = [{**json.loads(right), name: value} for name, value in fields]
+    (mark,) = json.loads(right)["marks"]
+    for name, value in (
+        ("of", 0),
+        ("of", math.inf),
+        ("points", -1),
+        ("points", math.nan),
+        ("message", None),
+        ("exercise", 7),
+    ):
+        edited.append({**json.loads(right), "marks": [{**mark, name: value}]})
+    edited += [{**json.loads(right), "marks": [mark, mark]}]
+    for wrong in ("", "[]", right[:-9], too_many, no_number, *no_texts, *map(json.dumps, edited)):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"ada-\w+\.json is not a record of grades\. Move it away"):
             store.records()
