@@ -4,7 +4,6 @@ Points count as in nbgrader's own export: a manual score replaces the judge's, a
 """
 
 import hashlib
-import math
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from course_grader.records import Mark, Record
 
 # nbgrader writes ids into folders, web pages and CSV lines without quoting them
 PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{8,}$)\w[\w.@-]{0,59}")  # must not look like the id made for another student
+MOST_POINTS = 1_000_000  # a score or extra credit; more is a slip, and sums of it may not be numbers
 WAIT = 10  # seconds for a formgrader that is saving at this moment
 
 # formgrader shows the box for a score below check_NAME, and the one for a comment below the cell NAME
@@ -124,6 +124,6 @@ def identity(record: Record) -> str:
 
 
 def _number(value: object, place: str) -> float | None:
-    if value is None or (isinstance(value, int | float) and math.isfinite(value)):
+    if value is None or (isinstance(value, int | float) and abs(value) <= MOST_POINTS):
         return value
-    raise ValueError(f"the score {place} is {value!r}, not a number")
+    raise ValueError(f"the score {place} is {value!r}, not a number up to {MOST_POINTS:,}")

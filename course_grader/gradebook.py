@@ -42,8 +42,8 @@ GRADED_CODE = Table(
 def write_gradebook(folder: Path, release: NotebookNode, records: Sequence[Record]) -> None:
     """Write the judge's points for every exercise into `folder`/gradebook.db.
 
-    Manual scores and extra credit stay. formgrader asks for a second look at them if the student's code is not the one
-    they were entered for, or if the judge's points have changed.
+    Manual scores, extra credit and comments stay. formgrader asks for a second look at them if the student's code is
+    not the one they were entered for, or if the judge's points have changed.
 
     Raises:
         GradebookError: the database is locked, damaged, or has other exercises for this assignment. It is unchanged.
@@ -76,7 +76,7 @@ def _enter(gradebook: Gradebook, records: Sequence[Record]) -> None:
     books, students = _books(session, book), set(session.scalars(select(Student.id)))
     mine = select(Grade).join(SubmittedNotebook).where(SubmittedNotebook.notebook_id == book.id)
     grades: dict[Any, Any] = {(grade.notebook_id, grade.cell_id): grade for grade in session.scalars(mine)}
-    codes = _codes(session)
+    codes, commented = _codes(session), _commented(session, book)
     for record in records:
         if (student := identity(record)) not in students:
             # formgrader shows a student without a name as "None, None"
@@ -88,7 +88,7 @@ def _enter(gradebook: Gradebook, records: Sequence[Record]) -> None:
             key = books[student], cells[mark.exercise]
             if (grade := grades.get(key)) is None:
                 session.add(grade := Grade(notebook_id=key[0], cell_id=key[1]))
-            _change(grade, mark.points, other_code)
+            _change(grade, mark.points, other_code, (books[student], mark.exercise) in commented)
     session.commit()
 
 
@@ -101,10 +101,17 @@ def _submit(session: Any, book: Notebook, student: str) -> str:
     return part
 
 
-def _change(grade: Any, points: float, other_code: bool) -> None:
+def _change(grade: Any, points: float, other_code: bool, commented: bool) -> None:
     if grade.auto_score != points or other_code:
-        by_hand = grade.manual_score is not None or bool(grade.extra_credit)
+        by_hand = commented or grade.manual_score is not None or bool(grade.extra_credit)
         grade.auto_score, grade.needs_manual_grade = points, by_hand
+
+
+def _commented(session: Any, book: Notebook) -> set[tuple[str, str]]:
+    """Submitted notebooks and exercises on which a person has commented."""
+    mine = select(Comment).join(SubmittedNotebook).where(SubmittedNotebook.notebook_id == book.id)
+    comments: list[Any] = list(session.scalars(mine))
+    return {(each.notebook_id, each.name) for each in comments if str(each.manual_comment or "").strip()}
 
 
 def _codes(session: Any) -> Mapping[str, str]:

@@ -103,6 +103,10 @@ def test_a_file_that_is_not_a_gradebook_is_reported_and_left_alone(tmp_path: Pat
         ("drop table comment", "no such table: comment"),
         ("update grade set manual_score = 'two'", "the score for kv_cache_elements of ann is 'two', not a number"),
         ("update grade set extra_credit = 9e999", "the score for kv_cache_elements of ann is inf, not a number"),
+        (
+            "update grade set manual_score = 1e308",
+            r"the score for kv_cache_elements of ann is 1e\+308, not a number up to",
+        ),
     ],
 )
 def test_a_gradebook_of_another_nbgrader_is_reported(tmp_path: Path, change: str, reason: str) -> None:

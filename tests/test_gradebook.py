@@ -134,6 +134,18 @@ def test_the_same_code_asks_for_nothing(tmp_path: Path) -> None:
     assert not look(tmp_path, "rotate")[2] and not look(tmp_path, "rotate", "bob")[2]
 
 
+def test_a_comment_on_other_code_asks_for_a_second_look(tmp_path: Path) -> None:
+    """It stands on the student's page, where it may no longer be true."""
+    ann, bob = record("ann"), record("bob")
+    write(tmp_path, ann, bob)
+    enter(tmp_path, "ann", "rotate", comment="The second line is wrong.")
+    enter(tmp_path, "bob", "rotate", comment=" ")
+    write(tmp_path, *(replace(each, attempt=2, cells=["other"]) for each in (ann, bob)))
+    found = by_hand.read(tmp_path / "gradebook.db", [ann, bob])
+    assert found == {"ann": {"rotate": by_hand.Entered(comment="The second line is wrong.", look_again=True)}}
+    assert not look(tmp_path, "compress")[2] and not look(tmp_path, "rotate", "bob")[2]
+
+
 def test_a_lock_does_not_make_the_second_look_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = gradebook._address
     monkeypatch.setattr(gradebook, "_address", lambda path: address(path).update_query_dict({"timeout": "0.1"}))
