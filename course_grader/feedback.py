@@ -32,6 +32,7 @@ CHECK = (
 STOPPED = "Check the cells that stopped while grading. If a function needs what they define, it was missing:"
 AGAIN = "Restart the kernel, run all cells and save. Hand the notebook in again if your course accepts it."
 MOST_HEAD = 500  # bytes of a page that hold its origin
+END = "</body>\n</html>\n"
 WORDS = {"all": "right", "some": "partly right", "none": "not yet"}
 
 
@@ -41,8 +42,16 @@ def write_feedback(folder: Path, record: Record, release: NotebookNode, entered:
     A page that was made from the same is left as it is, which saves most of the time of a run with little to do.
     """
     path = folder / "feedback" / f"{record.slug}.html"
-    if not path.exists() or _origin(record, entered).encode() not in path.read_bytes()[:MOST_HEAD]:
+    if not _is_made_from(path, _origin(record, entered)):
         write(path, page(record, release, entered))
+
+
+def _is_made_from(path: Path, origin: str) -> bool:
+    """Whether there is a whole page that was made from this."""
+    if not path.exists():
+        return False
+    made = path.read_bytes()
+    return origin.encode() in made[:MOST_HEAD] and made.endswith(END.encode())
 
 
 def _origin(record: Record, entered: Mapping[str, Entered]) -> str:
@@ -81,9 +90,7 @@ def page(record: Record, release: NotebookNode, entered: Mapping[str, Entered]) 
 {_overview(record, entered)}
 {_next_steps(record, entered)}
 {_sections(record, release, entered)}
-</body>
-</html>
-"""
+{END}"""
 
 
 def _problem(record: Record) -> str:
@@ -252,6 +259,8 @@ def _blame(record: Record, mark: Mark) -> str:
 
 def _reading(assignment: str, mark: Mark) -> str:
     notebook, heading = _lesson(assignment, mark.exercise, mark.message)
+    if not notebook:
+        return ""
     place = f"lesson {int(notebook[:2])}, section “{_text(heading)}”"
     if repository := colab.repository():
         # as Jupyter and GitHub make anchors
@@ -265,6 +274,8 @@ def _reading(assignment: str, mark: Mark) -> str:
 def _lesson(assignment: str, exercise: str, message: str) -> tuple[str, str]:
     from course_lib.exercises import BANK  # here: it imports PyTorch, which takes seconds, and most pages do without
 
+    if exercise not in BANK[assignment]:  # the record is older than the course
+        return "", ""
     section = BANK[assignment][exercise].explained(message)
     return section.notebook, section.heading
 

@@ -270,9 +270,23 @@ def test_a_page_is_made_again_only_if_something_changed(tmp_path: Path, monkeypa
         feedback.write_feedback(tmp_path, each[0], RELEASE, each[1])
         assert bool(made) == changed, each
         assert (tmp_path / f"feedback/{ann.slug}.html").read_text(encoding="utf-8") == page(each[0], RELEASE, each[1])
+    file = tmp_path / f"feedback/{ann.slug}.html"
+    text = file.read_bytes()
+    for damaged in text[:700], text.replace(b"</html>", b""), b"":
+        file.write_bytes(damaged)
+        feedback.write_feedback(tmp_path, each[0], RELEASE, each[1])
+        assert file.read_bytes() == text
+    made.clear()
     monkeypatch.setattr(feedback, "_sources", lambda: "another version of the course")
     feedback.write_feedback(tmp_path, each[0], RELEASE, each[1])
-    assert len(made) == 2
+    assert len(made) == 1
+
+
+def test_a_function_that_the_course_no_longer_has_is_shown_without_a_lesson() -> None:
+    ann = record("ann")
+    gone = replace(ann.marks[0], exercise="renamed_since")
+    page = Seen(feedback.page(replace(ann, marks=[gone, *ann.marks[1:]]), RELEASE, {})).text
+    assert "renamed_since" in page and page.count("Explained in") == len(ann.marks) - 1
 
 
 # Code ------------------------------------------------------------------------------------------------------------
