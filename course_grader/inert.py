@@ -61,6 +61,8 @@ def place(cells: Sequence[str], name: str) -> int | None:
     """The number of the last cell that seems to define a function; None where none does."""
     for pattern in (BINDS, BINDS_INDIRECTLY):
         binding = re.compile(pattern.replace("NAME", re.escape(name)), re.MULTILINE | re.VERBOSE)
-        if (found := next((n for n in reversed(range(len(cells))) if binding.search(cells[n])), None)) is not None:
+        # most cells do not mention it, and a search of megabytes takes long
+        numbers = (n for n in reversed(range(len(cells))) if name in cells[n] and binding.search(cells[n]))
+        if (found := next(numbers, None)) is not None:
             return found
     return None

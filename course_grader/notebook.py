@@ -11,7 +11,7 @@ from typing import Any
 from course_grader.submissions import Submission
 from course_lib import files
 
-MOST_BYTES, MOST_CELLS, MOST_CODE = 20 << 20, 5_000, 10 << 20  # of a file, in a notebook, characters in all its cells
+MOST_BYTES, MOST_CELLS, MOST_CODE = 20 << 20, 5_000, 2 << 20  # of a file, in a notebook, characters in all its cells
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead to other people's work; a pipe never ends
 
 

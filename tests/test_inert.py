@@ -45,3 +45,11 @@ def test_no_text_takes_long_to_search(part: str) -> None:
     began = time.process_time()
     assert place([part * (1_000_000 // len(part))], "turn") is None
     assert time.process_time() - began < 2
+
+
+def test_a_cell_of_megabytes_that_does_not_mention_a_function_takes_no_time() -> None:
+    cells = ["x = 1\n" * 300_000, "def rotate(x): return x"]
+    began = time.perf_counter()
+    for _ in range(20):
+        assert place(cells, "compress") is None and place(cells, "rotate") == 1
+    assert time.perf_counter() - began < 1
