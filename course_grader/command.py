@@ -1,8 +1,10 @@
 """What `course.py grade` does: grade a class with a progress bar, write the results, and report."""
 
+import io
 import platform
 import statistics
 import sys
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +22,7 @@ from tqdm import tqdm
 from course_grader import by_hand, formgrader, inert, release
 from course_grader.feedback import write_feedback
 from course_grader.limits import Limits
-from course_grader.outputs import problems, write_outputs
+from course_grader.outputs import problems, remove_others, write_outputs
 from course_grader.records import Record, Store
 from course_grader.sandbox import UnavailableError, best_kind
 from course_grader.submissions import Submission, collect, left_out, notes
@@ -61,6 +63,13 @@ def grade(order: Order) -> bool:
     if sys.platform != "linux":
         system = platform.system()
         raise ValueError(f"grading needs Linux, whose kernel isolates the students' code; this is {system}")
+    if order.out.resolve().is_relative_to(order.submissions.resolve()):
+        raise ValueError(
+            f"{order.out} is in the folder of submissions, and would look like a student: choose another --out"
+        )
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end the run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     pages, submissions = _release(order.assignment), collect(order.submissions, order.assignment)
     chosen = submissions if order.student is None else [_named(order.student, submissions)]
     if order.require_sandbox:
@@ -93,6 +102,7 @@ def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submissi
     write_outputs(folder, records, entries)
     for record in tqdm(records, desc="feedback", unit="page", disable=None):
         write_feedback(folder, record, pages, entries.get(record.student, {}))
+    remove_others(folder, records)
     _report(records, entries, folder, len({record.student for record in records} - {each.student for each in chosen}))
     if trouble:
         console.print(Text(trouble, style="bold red"), soft_wrap=True)
@@ -150,8 +160,9 @@ def _release(assignment: str) -> nbformat.NotebookNode:
 
 
 def _named(student: str, submissions: Sequence[Submission]) -> Submission:
+    wanted = unicodedata.normalize("NFC", student)  # folders from macOS, and so completed names, are in form D
     for each in submissions:
-        if student in (each.student, inert.plain(each.student)):  # as it is, or as it is shown
+        if wanted in (each.student, inert.plain(each.student)):  # as it is, or as it is shown
             return each
     near = get_close_matches(student, [each.student for each in submissions])
     hint = f"; similar names: {', '.join(map(inert.plain, near))}" if near else ""

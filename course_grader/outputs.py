@@ -105,6 +105,16 @@ def write_outputs(folder: Path, records: Sequence[Record], entries: Entries | No
         write(folder / "gradescope" / f"{record.slug}.json", gradescope(record, entries.get(record.student)))
 
 
+def remove_others(folder: Path, records: Sequence[Record]) -> None:
+    """Removes pages of students who have no record any more, and those that an earlier version named otherwise: they
+    show marks that do not count. Other files stay.
+    """
+    current = {record.slug for record in records}
+    for path in [*(folder / "feedback").glob("*.html"), *(folder / "gradescope").glob("*.json")]:
+        if path.stem not in current and re.search("-[0-9a-f]{16}$", path.stem):
+            path.unlink(missing_ok=True)
+
+
 def _of(entered: Mapping[str, Entered], exercise: str) -> Entered:
     return entered.get(exercise, NOTHING)
 

@@ -14,6 +14,7 @@ NAME_BYTES = 80  # of a student's name in the name of a file; whole names stay w
 DEPTH = 2  # folders below STUDENT/ASSIGNMENT/ in which a notebook is looked for: archives are often unpacked into one
 RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)  # devices on Windows
 MACOS = "__MACOSX"  # where its archives keep what zip cannot hold
+ICLOUD = ".icloud"  # `.ann.ipynb.icloud` stands for ann.ipynb, which macOS has not downloaded
 SHOWN = 5  # files named in a reason
 
 
@@ -67,7 +68,8 @@ def left_out(folder: Path, assignment: str) -> list[str]:
     """Names in the folder that are not submissions, for example `ann.zip` or a folder without the assignment. They may
     have been meant as one. Folders end in a slash.
     """
-    others = [path for path in _entries(folder) if path.name[0] != "." and _submission(path, assignment) is None]
+    entries = (path for path in _entries(folder) if path.name[0] != "." or path.name.endswith(ICLOUD))
+    others = [path for path in entries if _submission(path, assignment) is None]
     return [_label(path) for path in others]
 
 
@@ -185,7 +187,7 @@ def _plain(character: str) -> bool:
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == MACOS
+    return (name.startswith(".") and not name.endswith(ICLOUD)) or name == MACOS
 
 
 def _is_notebook(name: str) -> bool:

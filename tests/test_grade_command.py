@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from copy import deepcopy
@@ -183,6 +184,56 @@ def test_a_student_is_named_as_the_grades_show_it(handed_in: Path, marked: Calls
     (handed_in / "two\nlines.ipynb").write_text("{}")
     assert run(handed_in, "--student", r"two\nlines")[0] == 0
     assert marked[0]["students"] == ["two\nlines"]
+
+
+def test_a_name_as_macos_writes_it_is_found(handed_in: Path, marked: Calls) -> None:
+    decomposed = unicodedata.normalize("NFD", "Zoë, M.")
+    (handed_in / "Zoë, M..ipynb").rename(handed_in / f"{decomposed}.ipynb")
+    assert run(handed_in)[0] == run(handed_in, "--student", decomposed)[0] == 0
+    assert marked[-1]["students"] == ["Zoë, M."]
+
+
+@pytest.mark.parametrize("place", ["", "grades", "a/b"])
+def test_grades_among_the_submissions_are_refused(place: str, handed_in: Path, marked: Calls) -> None:
+    """The next run would take grades/hw1_mla/ for a student's folder."""
+    code, text = run(handed_in, "--out", str(handed_in / place))
+    assert code == 2 and "is in the folder of submissions" in text and not marked
+    assert sorted(path.name for path in handed_in.iterdir()) == ["Zoë, M..ipynb", "ann.ipynb", "bob.ipynb"]
+
+
+def test_a_terminal_that_cannot_show_a_name_ends_nothing(handed_in: Path, marked: Calls, tmp_path: Path) -> None:
+    (handed_in / "李.ipynb").write_text("")
+    run(handed_in)
+    (handed_in / "李.ipynb").unlink()
+    (handed_in / "李.ipynb").symlink_to("ann.ipynb")
+    paths = f"submissions=Path({str(handed_in)!r}), out=Path({str(tmp_path / 'grades')!r})"
+    program = (
+        "from pathlib import Path; from course_grader import command; "
+        f"command.grade(command.Order({paths}, assignment={ASSIGNMENT!r}, resume=True))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u674e: \u674e.ipynb is a link; links are not followed." in done.stdout
+
+
+def test_pages_of_who_has_no_record_are_removed(handed_in: Path, marked: Calls) -> None:
+    run(handed_in)
+    folder = handed_in.parent / "grades" / ASSIGNMENT
+    (handed_in / "ann.ipynb").unlink()
+    next((folder / "records").glob("ann-*")).unlink()
+    earlier = folder / "feedback" / f"student-{Submission('bob', Path()).key}.html"  # as an earlier version named it
+    own = [folder / "feedback" / name for name in ("notes.html", "summary-2026.html")]
+    for path in (earlier, *own):
+        path.write_text("x")
+    assert run(handed_in, "--resume")[0] == 0
+    slugs = {Submission(name, Path()).slug for name in ("bob", "Zoë, M.")}
+    assert {path.stem for path in (folder / "gradescope").iterdir()} == slugs
+    assert {path.stem for path in (folder / "feedback").iterdir()} == slugs | {path.stem for path in own}
 
 
 def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, marked: Calls) -> None:

@@ -104,6 +104,13 @@ def test_a_class_from_macos_keeps_its_names(tmp_path: Path) -> None:
     assert left_out(tmp_path, NAME) == ["__MACOSX/"]
 
 
+def test_what_icloud_has_not_downloaded_is_named(tmp_path: Path) -> None:
+    for file in ("ann.ipynb", ".bob.ipynb.icloud", f"cy/{NAME}/.{NAME}.ipynb.icloud", ".DS_Store"):
+        put(tmp_path / file)
+    assert left_out(tmp_path, NAME) == [".bob.ipynb.icloud"]
+    assert "only .hw1_mla.ipynb.icloud. Hand in" in reasons(tmp_path)["cy"]
+
+
 @contextmanager
 def without_privileges(folder: Path) -> Iterator[None]:
     """Root may read everything, so another user does the reading."""
