@@ -62,16 +62,17 @@ def _handling(case: Case) -> float:
     """CPU time of what the worker does besides the call: it reads the case, copies it and compares the copy."""
 
     class Sink:
-        data = b""
+        def __init__(self) -> None:
+            self.data = bytearray()
 
-        def sendall(self, data: bytes, /) -> None:
-            self.data = data
+        def sendall(self, data: wire.Buffer, /) -> None:
+            self.data.extend(memoryview(data))
 
     sink = Sink()
     wire.send(sink, {"arguments": list(case.values())})
     began = time.process_time()
     header, _ = wire.lengths(sink.data[: wire.LENGTHS.size])
-    body = bytes(bytearray(sink.data[wire.LENGTHS.size :]))
+    body = sink.data[wire.LENGTHS.size :]
     for x in wire.read(body[:header], body[header:])["arguments"]:
         if isinstance(x, Tensor):
             np.array_equal(wire.bytes_of(x.clone()), wire.bytes_of(x))

@@ -26,6 +26,9 @@ ARRAYS = (
 TENSORS = (*ARRAYS, "bfloat16")
 
 
+Buffer = bytes | np.ndarray  # one with an axis of bytes
+
+
 class GarbledError(ValueError):
     """What arrived is no message."""
 
@@ -38,7 +41,7 @@ class Other:
 
 
 class Channel(Protocol):
-    def sendall(self, data: bytes, /) -> None: ...
+    def sendall(self, data: "Buffer", /) -> None: ...
 
 
 def is_tensor(value: Any) -> "TypeGuard[Tensor]":
@@ -46,12 +49,14 @@ def is_tensor(value: Any) -> "TypeGuard[Tensor]":
 
 
 def send(channel: Channel, message: dict[str, Any]) -> None:
-    blobs: list[bytes] = []
+    blobs: list[Buffer] = []
     header = dumps(_packed(message, blobs)).encode()
-    channel.sendall(LENGTHS.pack(len(header), sum(map(len, blobs))) + header + b"".join(blobs))
+    channel.sendall(LENGTHS.pack(len(header), sum(map(len, blobs))) + header)
+    for blob in blobs:  # as they are: large inputs take long to copy
+        channel.sendall(blob)
 
 
-def lengths(prefix: bytes) -> tuple[int, int]:
+def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
     """How many bytes of header and of arrays follow."""
     header, body = LENGTHS.unpack(prefix)
     if header > MOST_HEADER or body > MOST_BYTES:
@@ -69,16 +74,16 @@ def receive(channel: socket.socket) -> dict[str, Any]:
     return read(_exactly(channel, header), _exactly(channel, body))
 
 
-def _exactly(channel: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        if not (part := channel.recv(min(size - len(data), 1 << 20))):
+def _exactly(channel: socket.socket, size: int) -> bytearray:
+    data, filled = bytearray(size), 0
+    while filled < size:
+        if not (count := channel.recv_into(memoryview(data)[filled:])):
             raise OSError("the judge is gone")
-        data += part
-    return bytes(data)
+        filled += count
+    return data
 
 
-def read(header: bytes, body: bytes) -> dict[str, Any]:
+def read(header: bytes | bytearray, body: bytes | bytearray) -> dict[str, Any]:
     """The message of a frame; every tensor in it has memory of its own."""
     try:
         message = _Reader(body).value(loads(header), 0)
@@ -91,7 +96,7 @@ def read(header: bytes, body: bytes) -> dict[str, Any]:
     return message
 
 
-def _packed(value: Any, blobs: list[bytes]) -> Any:
+def _packed(value: Any, blobs: list[Buffer]) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -119,16 +124,16 @@ def bytes_of(tensor: "Tensor") -> np.ndarray:
     return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
-def _packed_tensor(value: "Tensor", blobs: list[bytes]) -> Any:
+def _packed_tensor(value: "Tensor", blobs: list[Buffer]) -> Any:
     import torch
 
     if value.is_meta or value.layout != torch.strided or value.is_nested or value.is_quantized:
         return {"other": "tensor without plain numbers"}
-    blobs.append(bytes_of(value).tobytes())
+    blobs.append(bytes_of(value))
     return {"tensor": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "bytes": len(blobs[-1])}
 
 
-def _packed_array(value: np.ndarray, blobs: list[bytes]) -> Any:
+def _packed_array(value: np.ndarray, blobs: list[Buffer]) -> Any:
     if value.dtype.type is np.longdouble:
         value = value.astype(np.float64)
     if value.dtype.name not in ARRAYS:
@@ -140,8 +145,8 @@ def _packed_array(value: np.ndarray, blobs: list[bytes]) -> Any:
 class _Reader:
     """Takes arrays off the body in the order in which the header names them."""
 
-    def __init__(self, body: bytes) -> None:
-        self.body, self.at, self.values = body, 0, 0
+    def __init__(self, body: bytes | bytearray) -> None:
+        self.body, self.at, self.values = memoryview(body), 0, 0
 
     def value(self, packed: Any, depth: int) -> Any:
         self.values += 1
@@ -175,7 +180,7 @@ class _Reader:
         blob, shape = self._blob(packed, dtype.itemsize)
         return (torch.frombuffer(bytearray(blob), dtype=dtype) if blob else torch.empty(0, dtype=dtype)).reshape(shape)
 
-    def _blob(self, packed: dict[str, Any], item: int) -> tuple[bytes, list[int]]:
+    def _blob(self, packed: dict[str, Any], item: int) -> tuple[memoryview, list[int]]:
         shape, size = [int(n) for n in packed["shape"]], int(packed["bytes"])
         if min(shape, default=0) < 0 or len(shape) > 8 or math.prod(shape) * item != size:
             raise GarbledError("an array whose shape and bytes do not agree")
