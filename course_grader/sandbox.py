@@ -262,7 +262,7 @@ class _Sender:
     def __init__(self, channel: socket.socket, wait: Wait) -> None:
         self._channel, self._wait = channel, wait
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: wire.Buffer, /) -> None:
         rest = memoryview(data)
         while rest:
             self._wait.check()

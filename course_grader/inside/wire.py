@@ -26,7 +26,7 @@ ARRAYS = (
 TENSORS = (*ARRAYS, "bfloat16")
 
 
-Buffer = bytes | np.ndarray  # one with an axis of bytes
+Buffer = bytes | memoryview
 
 
 class GarbledError(ValueError):
@@ -129,7 +129,7 @@ def _packed_tensor(value: "Tensor", blobs: list[Buffer]) -> Any:
 
     if value.is_meta or value.layout != torch.strided or value.is_nested or value.is_quantized:
         return {"other": "tensor without plain numbers"}
-    blobs.append(bytes_of(value))
+    blobs.append(bytes_of(value).data)
     return {"tensor": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "bytes": len(blobs[-1])}
 
 
