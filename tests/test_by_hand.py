@@ -122,3 +122,12 @@ def test_a_name_with_signs_in_the_path_is_not_an_address(tmp_path: Path) -> None
     write(folder, record("ann"))
     enter(folder, "ann", "rotate", score=1)
     assert read(folder, record("ann")) == {"ann": {"rotate": Entered(1)}}
+
+
+def test_nothing_can_be_written_while_reading(tmp_path: Path) -> None:
+    write(tmp_path, record("ann"))
+    with (
+        by_hand.opened(tmp_path / "gradebook.db") as database,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        database.execute("delete from grade")

@@ -289,6 +289,26 @@ def test_a_function_that_the_course_no_longer_has_is_shown_without_a_lesson() ->
     assert "renamed_since" in page and page.count("Explained in") == len(ann.marks) - 1
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["course_grader/feedback.css", "course_lib/exercises/x.py", "assignments/release/a/a.ipynb", str(colab.BOOTSTRAP)],
+)
+def test_a_page_is_made_again_after_a_change_of_the_course(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback.colab, "ROOT", tmp_path)
+    before = feedback._sources.__wrapped__()
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("changed")
+    assert feedback._sources.__wrapped__() != before
+
+
+def test_a_link_to_a_lesson_survives_any_heading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "_lesson", lambda *_: ("03_x", 'Is "a#b" 5%?'))
+    monkeypatch.setattr(feedback.colab, "repository", lambda: "a/b")
+    assert "03_x.ipynb#Is-%22a%23b%22-5%25%3F" in feedback._reading(ASSIGNMENT, record("ann").marks[0])
+
+
 # Code ------------------------------------------------------------------------------------------------------------
 
 
