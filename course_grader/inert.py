@@ -1,10 +1,10 @@
-"""What students wrote, as text that can be shown and stored: nothing in it acts, and nothing in it is hidden."""
+"""Students' text and code in a form that is safe to show and store, with every hidden character made visible."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (as those that turn the direction), surrogates, line ends
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as changes of direction), surrogates, line ends
 MOST_SHOWN = 20_000  # characters of one cell
 # The parts of a line are limited, so that no text takes long to search.
 BINDS = r"""
@@ -25,7 +25,7 @@ BINDS_INDIRECTLY = r"""
 
 
 def plain(text: str, keep: str = "") -> str:
-    """With every character that is not seen, but for those in `keep`, as the escape by which Python writes it."""
+    """Writes every invisible character, except those in `keep`, as its escape in Python."""
     return "".join(
         each.encode("unicode_escape").decode() if unicodedata.category(each) in HIDDEN and each not in keep else each
         for each in text
@@ -33,19 +33,19 @@ def plain(text: str, keep: str = "") -> str:
 
 
 def code(text: str) -> str:
-    """Of a code cell, as much as a page should hold."""
+    """A code cell, cut to what fits on a page."""
     lines = plain(text[:MOST_SHOWN].replace("\r\n", "\n"), keep="\n\t").strip("\n")
     cut = len(text) - MOST_SHOWN
     return lines if cut <= 0 else f"{lines}\n# ... and {cut:,} more characters, which are not shown"
 
 
 def answers(cells: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """The cell that defines each function last, ready to be shown. One that stands there already is only referred to.
+    """For each function the last cell that defines it, ready to be shown. A cell is shown once and then referred to.
 
-    Found by its `def` alone: Python's own parser can be crashed by a text that is made for it.
+    Cells are searched as text: a text made for the purpose can crash Python's own parser.
     """
     found: dict[str, str] = {}
-    shown: dict[int, str] = {}  # by the number of the cell: whose answer it stands under
+    shown: dict[int, str] = {}  # by the number of the cell: the function under which it is shown
     for name in names:
         number = place(cells, name)
         if number is None:

@@ -1,4 +1,4 @@
-"""Marks one notebook. Inputs, references and points are here, outside; inside are only the student's functions."""
+"""Marks one notebook. Inputs, references and points stay out here; only the student's code runs in the sandbox."""
 
 import builtins
 import hashlib
@@ -18,10 +18,10 @@ from course_grader.sandbox import Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
 from course_lib.exercises.engine import FaultError
 
-MOST_SKIPPED = 5  # cells that hang or end the worker; with more, only what is needed of the cells is run
-CELLS_SHARE = 0.5  # of a submission's seconds, for running all cells; after that only what is needed of them is run
-MOST_TOLD, MOST_OF_ERROR = 20, 200  # cells whose errors are told, and characters of each error
-MOST_LOST = 64  # names that are known to be missing: which one a function asks for may tell something of its inputs
+MOST_SKIPPED = 5  # cells that hang or end the worker. If there are more, only what is needed of the cells is run
+CELLS_SHARE = 0.5  # of a submission's seconds, for running all cells. After that only what is needed of them is run
+MOST_TOLD, MOST_OF_ERROR = 20, 200  # cells whose errors are reported, and characters per error
+MOST_LOST = 64  # missing names that a message may mention. Which one a function asks for could encode its inputs
 NEEDED_ONLY = "only those that define the functions and what they use were run"
 EMPTY = "is empty while grading: use only what the page asks for"
 
@@ -33,7 +33,7 @@ class Judged:
 
 
 def seed(secret: bytes, student: str, exercise: str, attempt: int) -> int:
-    """Fresh inputs for everybody and every attempt, the same when it is repeated, and known to nobody else."""
+    """A seed for the inputs, different per student, exercise and attempt. Nobody can guess it without `secret`."""
     name = f"{student}\0{exercise}\0{attempt}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hmac.digest(secret, name, hashlib.sha256)[:16])
 
@@ -44,16 +44,16 @@ def judge(sandbox: Sandbox, cells: Sequence[str], assignment: str, seeds: Callab
     A function without full points is judged again, with the course's functions in place of wrong ones above it.
 
     Raises:
-        UnavailableError: the sandbox itself does not work; that is no reason for marks.
-        ShortageError: the machine was short of CPU time or memory; nor is that.
+        UnavailableError: the sandbox itself does not work.
+        ShortageError: the machine was short of CPU time or memory.
     """
     exercises = BANK[assignment]
     pupil = Pupil(sandbox, cells, list(exercises))
-    try:  # where work is measured, the worker is of no use afterwards: last
+    try:  # exercises whose work is measured come last, because the worker cannot be used after that
         order = sorted(exercises.values(), key=lambda exercise: exercise.structure is not None)
         marks = {exercise.name: _mark(pupil, exercise, seeds(exercise.name)) for exercise in order}
         for exercise in order:
-            # with other inputs than before, which the notebook has seen and may have kept
+            # with new inputs, because the notebook may have stored the first ones
             again = partial(_mark_again, pupil, exercise, seeds(f"{exercise.name} again"))
             marks[exercise.name] = again(marks, list(exercises.values()))
     finally:
@@ -68,14 +68,14 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int, loans: Loans | None =
     function = Remote(pupil, exercise.name, loans)
     try:
         outcome = exercise.grade(function, number, measure=partial(measuring.measure, function.process))
-    except (OSError, FaultError):  # ours, and no reason for a mark
+    except (OSError, FaultError):  # our fault, not the student's
         raise
     except Exception as error:  # an answer so odd that it cannot even be compared
         outcome = Outcome(0, exercise.points, f"Its answer cannot be compared: {type(error).__name__}.")
     finally:
         function.over()
         if exercise.structure:
-            pupil.drop()  # its work was measured, and it is held
+            pupil.drop()  # measuring has taken its right to start processes
     message = outcome.message if outcome.points else function.trouble or outcome.message
     if function.hollow and not outcome.solved:
         message = f"{message} It uses course_lib, which {EMPTY}."
@@ -85,7 +85,9 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int, loans: Loans | None =
 def _mark_again(
     pupil: "Pupil", exercise: Exercise, number: int, marks: Mapping[str, Mark], page: Sequence[Exercise]
 ) -> Mark:
-    """The mark with the course's functions lent for those above that earn nothing; the first one, if it calls none."""
+    """The mark with the course's functions lent for those above that earned nothing, or the first mark if that changes
+    nothing.
+    """
     first, above = marks[exercise.name], page[: page.index(exercise)]
     if first.points == first.of:
         return first
@@ -105,31 +107,31 @@ def _mark_again(
 
 
 class Pupil:
-    """A submission's functions, in a worker that is started again when one of them has broken it."""
+    """A submission's functions, in a worker that is restarted whenever one of them has broken it."""
 
     def __init__(self, sandbox: Sandbox, cells: Sequence[str], wanted: Sequence[str] = ()) -> None:
-        """`wanted`: the functions that matter when there is not enough time for all cells."""
+        """`wanted`: the functions to save if there is not enough time for all cells."""
         self.sandbox, self.cells, self.wanted = sandbox, list(enumerate(cells)), wanted
         self.reached: dict[str, list[str]] = defaultdict(list)  # by function: others that it may call
-        self.skipped: dict[int, str] = {}  # by the number of a cell: what it did
-        self.errors: dict[int, str] = {}  # by the number of a cell: the error that it stopped with
+        self.skipped: dict[int, str] = {}  # what a cell did, by its number from 0
+        self.errors: dict[int, str] = {}  # the error that a cell stopped with, by its number from 0
         self.hollow: set[int] = set()  # cells that may have stopped because course_lib is empty
-        self.lost: dict[str, int] = {}  # names that a cell would have defined, had it not stopped
-        self.asked = False  # inputs have gone inside: what the worker says of cells from now on is not shown
+        self.lost: dict[str, int] = {}  # names that a stopped cell would have defined, with its number
+        self.asked = False  # the worker has seen inputs, so what it says about cells from now on is not shown
         self.given_up: LostError | None = None
         self.broken: UnavailableError | None = None
         self.budget = sandbox.budget()
         self._for_cells = CELLS_SHARE * sandbox.limits.seconds  # seconds left for running all cells
-        self._only = ""  # why no more is run than what defines the functions
+        self._only = ""  # why only what is needed of the cells is run; empty if all of them are
         self._most_skipped = MOST_SKIPPED
         self._session: Session | None = None
-        self._cell: int | None = None  # that which began last
+        self._cell: int | None = None  # the one that started last
 
     def session(self) -> Session:
-        """A worker that has run all cells but those that are skipped.
+        """A worker that has run all cells except the skipped ones.
 
         Raises:
-            LostError: the submission's time is over, or cell after cell ends the worker.
+            LostError: the submission has used its time, or one cell after another ends the worker.
         """
         while self._session is None:
             if self.given_up:
@@ -163,13 +165,18 @@ class Pupil:
                 message = session.receive(min(most, left))
                 if "ready" in message:
                     return
-                if isinstance(number := message.get("began"), int):
+                if (number := self._number(message, "began")) is not None:
                     self._cell = number
-                elif isinstance(number := message.get("stopped"), int) and not self.asked:
+                elif (number := self._number(message, "stopped")) is not None and not self.asked:
                     self._note_error(number, message)
         finally:
             if not self._only:
                 self._for_cells -= self.budget.spent() - began
+
+    def _number(self, message: dict[str, Any], key: str) -> int | None:
+        """The number of a cell, if the message has one there."""
+        number = message.get(key)
+        return number if isinstance(number, int) and 0 <= number < len(self.cells) else None
 
     def _note_error(self, number: int, report: dict[str, Any]) -> None:
         error = _claim(report.get("error"))
@@ -183,7 +190,7 @@ class Pupil:
                 self.lost.setdefault(name, number)
 
     def _leave_out(self, lost: LostError) -> None:
-        """What the next worker does not run, after this one was lost."""
+        """Decides what the next worker does not run, after this one was lost."""
         cell = None if self._cell in self.skipped else self._cell
         if self.wanted and not self._only and self._for_cells <= 0:
             self._only = f"the cells took more than {CELLS_SHARE * self.sandbox.limits.seconds:g} s"
@@ -195,20 +202,20 @@ class Pupil:
             self.given_up = lost
 
     def stopped(self) -> list[str]:
-        """A sentence for each cell that did not run to its end; cells are counted from 1.
+        """A sentence for each cell that did not run to its end, with its number from 1.
 
-        Cells that stop because course_lib is empty are expected to: the functions that they would define say so.
+        Cells that stopped because course_lib is empty are left out: only a function that they would have defined
+        mentions them.
         """
         said = {number: f"stopped: {error}" for number, error in self.errors.items() if number not in self.hollow}
         said |= {number: f"{what} and was left out" for number, what in self.skipped.items()}
-        known = [number for number in sorted(said) if 0 <= number < len(self.cells)]
-        sentences = [f"cell {number + 1} {said[number]}" for number in known[:MOST_TOLD]]
-        if (more := len(known) - MOST_TOLD) > 0:
+        sentences = [f"cell {number + 1} {said[number]}" for number in sorted(said)[:MOST_TOLD]]
+        if (more := len(said) - MOST_TOLD) > 0:
             sentences.append(f"{more} more cells stopped")
         return [f"{self._only}: {NEEDED_ONLY}", *sentences] if self._only else sentences
 
     def why_missing(self, name: str) -> str:
-        """Why there is no function of this name once the cells have run."""
+        """Explains that the cells did not define a function."""
         number = self._place(name)
         if number in self.skipped:
             return f"Cell {number + 1} {self.skipped[number]} and was left out: keep in it only what {name} needs."
@@ -221,7 +228,7 @@ class Pupil:
         return f"Cell {number + 1} mentions {name}, but after the cells have run there is no such function.{rest}"
 
     def why_undefined(self, name: object) -> str:
-        """Why a function met a NameError; empty where nothing is known of that."""
+        """Explains a NameError in a function. Empty if nothing is known about it."""
         if isinstance(name, str) and (number := self.lost.get(name)) is not None:
             why = f"cell {number + 1}, which would define it, stopped: {self._error(number)}"
             return f"It did not run: NameError: '{name}' is not defined; {why}"
@@ -240,7 +247,7 @@ class Pupil:
         return self._place(name) in self.skipped
 
     def drop(self) -> None:
-        """Ends the worker; the next question starts another."""
+        """Ends the worker. The next call starts another."""
         if self._session is not None:
             self._session.close()
         self._session = None
@@ -249,11 +256,11 @@ class Pupil:
 
 
 class Remote:
-    """A student's function, as one that can be called here."""
+    """A student's function, callable from here."""
 
     def __init__(self, pupil: Pupil, name: str, loans: Loans | None = None) -> None:
         self.__name__ = name
-        self.trouble = ""  # what the student is told, if the engine cannot know it
+        self.trouble = ""  # what to tell the student, if the engine cannot know it
         self.stopped = self.found = self.hollow = False
         self.session: Session | None = None
         self._pupil, self._loans = pupil, loans
@@ -289,7 +296,7 @@ class Remote:
         return self.session.ask(request, self._loans.answer if self._loans else None)
 
     def process(self) -> int:
-        """Of which the kernel knows what its functions take."""
+        """The process whose use of CPU time and memory is that of the function."""
         if self.session is None:
             raise LostError("ended its process")
         return self.session.process
@@ -308,7 +315,7 @@ class Remote:
 
 
 def _error(reply: dict[str, Any]) -> BaseException:
-    """Of the same kind as the student's, and without its text, which may tell what the inputs were."""
+    """An error of the same type as the student's, without its text, which could reveal the inputs."""
     kinds = reply.get("kinds")
     for kind in kinds if isinstance(kinds, list) else []:
         found = getattr(builtins, str(kind), None)
@@ -321,7 +328,7 @@ def _error(reply: dict[str, Any]) -> BaseException:
 
 
 def _claim(text: object) -> str:
-    """What the worker says about an error, on one line and with nothing hidden in it."""
+    """What the worker says about an error, on one line, shortened and with visible characters only."""
     line = " ".join(str(text).split())
     return inert.plain(line if len(line) <= MOST_OF_ERROR else f"{line[:MOST_OF_ERROR]} ...")
 

@@ -1,7 +1,7 @@
-"""The course's own functions, lent to a notebook whose own are wrong, so that what builds on them can be judged.
+"""Lends the course's functions to a notebook whose own are wrong, so that functions that build on them can be judged.
 
-A function is lent by answering its calls here, outside. Whoever calls may be hostile: an answer must cost neither much
-memory nor much time, whatever the arguments are.
+The reference stays out here: its calls arrive as messages, and the answers go back. The caller may be hostile, so no
+call may take much memory or time, whatever its arguments.
 """
 
 import builtins
@@ -21,19 +21,19 @@ from course_lib.exercises import Exercise
 from course_lib.exercises.comparing import same
 from course_lib.exercises.engine import answer_key
 
-MOST_CALLS, MOST_SECONDS = 20_000, 5  # of all calls in one look at one function
-LEAST_ELEMENTS, LEAST_INTEGER = 4096, 1024  # are always accepted, however small the exercise's own cases are
-ELEMENTS_FACTOR, INTEGER_FACTOR = 4, 16  # by which arguments may exceed those of the exercise's own cases
-MOST_PAIR = 1 << 23  # product of two sizes: a step on the way to an answer has axes of several arguments
-MAGNITUDE = 1 << 20  # where the cases have larger integers, these are no sizes of anything
+MOST_CALLS, MOST_SECONDS = 20_000, 5  # of all calls while one function is judged
+LEAST_ELEMENTS, LEAST_INTEGER = 4096, 1024  # are always accepted, even if the cases of the exercise are smaller
+ELEMENTS_FACTOR, INTEGER_FACTOR = 4, 16  # by which arguments may exceed those of the cases
+MOST_PAIR = 1 << 23  # product of the two largest sizes: intermediate results combine the axes of several arguments
+MAGNITUDE = 1 << 20  # if the cases have integers above this, they are quantities, not sizes
 
 
 class RefusedError(Exception):
-    """Why a call is not answered."""
+    """The reason for not answering a call."""
 
 
 class Loans:
-    """Answers calls of some exercises' functions, within bounds on their number, their sizes and their time."""
+    """Answers calls of the functions of some exercises, within limits on number, sizes and time."""
 
     def __init__(self, exercises: Collection[Exercise], seed: int) -> None:
         self.used: set[str] = set()  # names of the functions that were called
@@ -74,17 +74,17 @@ class Loans:
 
 
 def does_the_same(other: Exercise, exercise: Exercise, seed: int) -> bool:
-    """Whether `other`'s function already answers the exercise, so that calling it is no work of one's own."""
+    """Whether the function of `other` already solves `exercise`, so that calling it would be the whole solution."""
     key = answer_key(exercise, seed)
     try:
         answers = (other.reference(*copy.deepcopy(case).values()) for case in key.cases)
         return all(same(exercise.canonical(a), e) for a, e in zip(answers, key.expected, strict=True))
-    except Exception:  # it takes other arguments
+    except Exception:  # it expects other arguments
         return False
 
 
 class _Bounds:
-    """How large the arguments of an exercise's function may be, next to those of its own cases."""
+    """How large the arguments of an exercise's function may be, compared with those of its cases."""
 
     def __init__(self, exercise: Exercise, seed: int) -> None:
         self._signature = inspect.signature(exercise.reference)
@@ -100,7 +100,7 @@ class _Bounds:
 
     def check(self, arguments: list[Any], named: dict[str, Any]) -> inspect.BoundArguments:
         """Raises:
-        RefusedError: arguments are far larger than those of the exercise's own cases, or not finite.
+        RefusedError: arguments are far larger than those of the cases, or not finite.
         TypeError: they do not fit the function's parameters.
         """
         bound = self._signature.bind(*arguments, **named)
@@ -129,7 +129,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _elements(value: Any) -> int:
-    """Numbers in it. An axis of length 0 counts as 1: it does not make the other axes any shorter."""
+    """How many numbers it holds. An axis of length 0 counts as 1, since the other axes may still be long."""
     return sum(math.prod(max(size, 1) for size in getattr(each, "shape", ())) for each in _leaves(value))
 
 

@@ -66,6 +66,17 @@ for fd in range(3, 256):
         pass
 """
 
+SAYS = """
+import socket, sys
+for fd in range(3, 64):
+    try:
+        channel = socket.socket(fileno=fd)
+        sys.modules["wire"].send(channel, {})
+        channel.detach()
+    except OSError:
+        pass
+"""
+
 ATTACKS: dict[str, Attack] = {
     # time
     "a loop": in_a_cell("while True: pass"),
@@ -193,6 +204,13 @@ ATTACKS: dict[str, Attack] = {
     "a daemon that stays": in_a_cell(
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True: time.sleep(0.1)\n    os._exit(0)"
     ),
+    "children that stay": in_a_cell("import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        while True: time.sleep(0.1)"),
+    "children that answer": in_a_call("return 1", "import os, time\nif os.fork() == 0:\n    while True:\n        time.sleep(0.01)\n" + "".join(f"        {line}\n" for line in FORGED.strip().splitlines())),
+    "children that outlive the cell": in_a_cell("import os\nos.fork(); os.fork(); os.fork()", "raise SystemExit"),
+    "a thread that forks": in_a_cell("import os, threading, time\ndef go():\n    while True:\n        try: os.fork()\n        except OSError: time.sleep(0.01)\nthreading.Thread(target=go, daemon=True).start()"),
+    "a timer of each kind": in_a_cell("import signal\nfor n, which in ((signal.SIGALRM, 0), (signal.SIGVTALRM, 1), (signal.SIGPROF, 2)):\n    signal.signal(n, signal.SIG_DFL); signal.setitimer(which, 0.05, 0.05)", "x = 1"),
+    "reports of its own": in_a_cell(*(SAYS.format(message) for message in ("{'stopped': 0, 'error': 'x' * 99999, 'binds': [str(n) for n in range(10**5)], 'hollow': 1}", "{'stopped': 10 ** 99, 'error': None}", "{'stopped': -1, 'binds': {}}", "{'began': 10 ** 6}", "{'reaches': ['rotate', 3, None]}", "{'asks': 'rotate', 'arguments': [], 'named': {}}", "{'began': True, 'stopped': True}", "{'began': sys.modules['numpy'].ones(3), 'stopped': sys.modules['numpy'].ones(3), 'reaches': sys.modules['numpy'].ones(3)}"))),
+    "reports from a call": in_a_call("import sys\nfor message in ({'reaches': ['rotate']}, {'stopped': 0, 'error': str(config)}, {'asks': 'kv_cache_elements', 'arguments': [config], 'named': {}, 'id': 1}):\n    for fd in range(3, 64):\n        try: sys.modules['wire'].send(__import__('socket').socket(fileno=fd), message)\n        except OSError: pass\nreturn 1"),
     "text that is no Python": in_a_cell("def (", "\tx = 1\n  y", "\x00", "é = 1; 变量 = 2", "%%bash\nrm -rf /"),
 
     # the process and its like

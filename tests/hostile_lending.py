@@ -1,6 +1,6 @@
-"""Notebooks of hw1_mla that misuse the course's functions, which are lent to them in place of wrong ones of their own.
+"""Notebooks of hw1_mla that misuse the course's functions, which are lent to them in place of wrong ones.
 
-In each of them `rotate` is wrong, and none of the functions deserves a point.
+In all of them `rotate` is wrong, and no function deserves a point.
 """
 
 WRONG = "import torch\ndef rotate(x, positions, theta=10000.0): return -x"
@@ -36,7 +36,7 @@ MISUSES: dict[str, tuple[str, ...]] = {
     "a later function": ("import torch\ndef rotate(x, positions, theta=10000.0):\n    return compress(x, torch.eye(x.shape[-1], dtype=x.dtype), x.new_ones(0), positions, x.shape[-1], theta)[1]", COMPRESS + "    return x, x"),
     "another that does the same": ("def expanded_attention(q_nope, *rest): return q_nope", "def absorbed_attention(*given): return expanded_attention(*given)"),
     "itself": (WRONG, COMPRESS + "    rotate(x, positions)\n    return compress(x, w_down, gain, positions, rope_dim)"),
-    "a name of its own": (WRONG, COMPRESS + "    request = {'asks': 'compress', 'arguments': [x, w_down, gain, positions, rope_dim], 'named': {}, 'id': rotate.call}\n    rotate.__name__ = 'compress'\n    return rotate(x, w_down, gain, positions, rope_dim)"),
+    "another name": (WRONG, COMPRESS + "    request = {'asks': 'compress', 'arguments': [x, w_down, gain, positions, rope_dim], 'named': {}, 'id': rotate.call}\n    rotate.__name__ = 'compress'\n    return rotate(x, w_down, gain, positions, rope_dim)"),
     "messages without a call": (WRONG, COMPRESS + "    import sys\n    for name, arguments, named in (('rotate', 1, {}), ([], [], {}), (None, None, None), ('rotate', [], []), ('rotate', [x], {'': x})):\n        sys.modules['wire'].send(rotate._channel, {'asks': name, 'arguments': arguments, 'named': named, 'id': rotate.call})\n        sys.modules['wire'].receive(rotate._channel)\n    return x, x"),
-    "kept as one's own": (WRONG + "\ntry:\n    open('/tmp/kept')\nexcept OSError: pass", COMPRESS + "    import pickle, sys\n    main = sys.modules['__main__']\n    main.kept = rotate\n    open('/tmp/kept', 'wb').write(pickle.dumps(rotate(x, positions)))\n    return x, x", "def expanded_attention(q_nope, *rest):\n    import pickle\n    return pickle.load(open('/tmp/kept', 'rb')) + kept(q_nope, q_nope)"),
+    "answers that are kept": (WRONG + "\ntry:\n    open('/tmp/kept')\nexcept OSError: pass", COMPRESS + "    import pickle, sys\n    main = sys.modules['__main__']\n    main.kept = rotate\n    open('/tmp/kept', 'wb').write(pickle.dumps(rotate(x, positions)))\n    return x, x", "def expanded_attention(q_nope, *rest):\n    import pickle\n    return pickle.load(open('/tmp/kept', 'rb')) + kept(q_nope, q_nope)"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What students are told about cells that stop while their notebook is graded."""
+"""Messages about cells that stop while a notebook is graded."""
 
 from collections.abc import Iterator
 

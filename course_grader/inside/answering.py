@@ -1,4 +1,4 @@
-"""Calls the functions of a notebook for the judge, in a process of its own for each exercise."""
+"""Calls the functions of a notebook for the judge, in a separate process per exercise."""
 
 import builtins
 import inspect
@@ -13,13 +13,13 @@ import wire
 from reaching import reached
 
 Function = Callable[..., Any]
-ONE_AT_A_TIME = threading.Lock()  # a function may call from several threads
+ONE_AT_A_TIME = threading.Lock()  # a function may be called from several threads
 
 
 def answer_calls(channel: socket.socket, names: dict[str, Any], start: dict[str, Any]) -> None:
-    """Answers calls of one function until the judge ends it. What `start` lends is the judge's, not the notebook's.
+    """Answers calls of one function until the judge ends it. The functions that `start` lends are the judge's.
 
-    First it tells which functions of other exercises this one may call.
+    It first reports which functions of other exercises this one may call.
     """
     wire.send(channel, {"reaches": _reached(names, start["exercise"], start["others"])})
     loans = [Loan(channel, name, names.get(name)) for name in start["lent"]]
@@ -35,7 +35,7 @@ def answer_calls(channel: socket.socket, names: dict[str, Any], start: dict[str,
         reply = _called(function, request["arguments"]) if callable(function) else {"missing": True}
         try:
             wire.send(channel, {**reply, "id": request["id"]})
-        except Exception as error:  # an answer not even whose parts can be read
+        except Exception as error:  # an answer that raises when it is looked at
             wire.send(channel, {"raised": type(error).__name__, "id": request["id"]})
 
 
@@ -47,13 +47,13 @@ def _reached(names: dict[str, Any], exercise: str, others: Sequence[str]) -> lis
 
 
 class Loan:
-    """Takes the place of a function of the notebook. The judge answers its calls, with the course's function."""
+    """Replaces a function of the notebook. The judge answers its calls, using the course's function."""
 
     def __init__(self, channel: socket.socket, name: str, own: object) -> None:
         self._channel, self._own, self.__name__, self.call = channel, own, name, 0
 
     def replace(self, names: dict[str, Any]) -> None:
-        """Under all names that the notebook has given to its own function."""
+        """Replaces it under every name that the notebook has given to it."""
         others = [] if self._own is None else [name for name, value in names.items() if value is self._own]
         names.update(dict.fromkeys([self.__name__, *others], self))
 
@@ -69,7 +69,7 @@ class Loan:
 
 
 def _by_position(own: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Arguments given by the names that the notebook's own function has for its parameters, which may be any."""
+    """Makes keyword arguments positional: the parameters of the notebook's own function may have any names."""
     try:
         bound = inspect.signature(own).bind(*args, **kwargs)
     except (TypeError, ValueError):

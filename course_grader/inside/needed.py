@@ -142,7 +142,7 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _root(node: ast.expr) -> str:
-    """The name before the dots and brackets; empty where there is none."""
+    """The name before the dots and brackets, or an empty text."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""

@@ -1,4 +1,4 @@
-"""Runs the cells of a notebook one after the other, and reports those that stop."""
+"""Runs the cells of a notebook one by one, and reports those that stop."""
 
 import os
 import signal
@@ -19,13 +19,13 @@ from notebook_cells import Notebook
 
 Cells = Sequence[tuple[int, str]]  # the number of each cell and its source
 MOST_NAMES = 200  # that are reported of a cell
-SPARE_PROCESSES = 8  # that cells leave free, for the exercises
-SECONDS_TO_END = 5  # for the processes that cells have left running
+SPARE_PROCESSES = 8  # reserved for the exercises: cells cannot use them
+SECONDS_TO_END = 5  # for ending the processes that cells have left running
 
 
 @dataclass(frozen=True)
 class Part:
-    """As much of a cell as is to be run."""
+    """A cell, or the statements of it that are needed."""
 
     number: int
     run: Callable[[], None]
@@ -33,9 +33,9 @@ class Part:
 
 
 def run_cells(channel: socket.socket, cells: Cells, only: Collection[str], kind: str) -> dict[str, Any]:
-    """The names of the notebook after all cells; an error in one cell does not stop the next.
+    """Returns the names of the notebook after all cells. An error in one cell does not stop the next.
 
-    With `only`, nothing runs but the statements that bind these names, and what those use.
+    With `only`, nothing is run except the statements that bind these names, and what those use.
     """
     notebook, me = Notebook(), os.getpid()
     for part in _needed(channel, notebook, cells, only) if only else _whole(notebook, cells):
@@ -106,7 +106,7 @@ def _described(error: BaseException) -> str:
 
 
 def _take_off_hooks() -> None:
-    """What a cell has left to be called later would otherwise meet another cell, or a function."""
+    """Removes what a cell has arranged to be called later, which would disturb other cells or functions."""
     sys.settrace(None)
     sys.setprofile(None)
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
@@ -116,12 +116,12 @@ def _take_off_hooks() -> None:
 def _end_what_was_left(kind: str) -> None:
     """Ends the processes that cells have started and left running, so that they do not disturb the calls.
 
-    Threads cannot be ended. They are not copied into the processes of the exercises, for which there is room left.
+    Threads cannot be ended, but the processes of the exercises do not inherit them, and have SPARE_PROCESSES to start.
     """
     import resource  # here, so that this module can be imported on Windows
 
     ends = time.monotonic() + SECONDS_TO_END
-    with suppress(ChildProcessError):  # there is none left
+    with suppress(ChildProcessError):  # no child is left
         while time.monotonic() < ends:
             if kind == "private":  # this is process 1 of its namespace, where -1 means all others
                 with suppress(ProcessLookupError):

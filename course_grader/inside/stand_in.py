@@ -1,4 +1,4 @@
-"""Stands in for course_lib and google.colab while a notebook is graded: every name is there, and does nothing."""
+"""Stand-ins for course_lib and google.colab while a notebook is graded: every name exists and does nothing."""
 
 import dis
 import importlib
@@ -23,9 +23,9 @@ OTHERS = (
 
 
 class Nothing:
-    """Takes every call, attribute, index and operator, and gives nothing.
+    """Accepts every call, attribute, index and operator, and returns nothing of use.
 
-    It agrees with whatever it is compared with, so that an assertion beside the student's definitions holds.
+    Every comparison with it is true, so that assertions next to the student's definitions hold.
     """
 
     __dataclass_fields__: dict[str, Any] = {}
@@ -40,7 +40,7 @@ class Nothing:
         return (Nothing,)
 
     def __getattr__(self, name: str) -> "Nothing":
-        if name.startswith("__"):  # protocols that others look for: an array, a copy, a rich display
+        if name.startswith("__"):  # protocols that other packages look for: arrays, copies, rich display
             raise AttributeError(name)
         return self
 
@@ -59,8 +59,8 @@ class Nothing:
         return False
 
     def __iter__(self) -> Iterator[Any]:
-        """Empty in a loop; where it is unpacked, as many as there are names."""
-        return iter([self] * _names(sys._getframe(2)))  # below this frame is that of `_noted`
+        """Empty in a loop. When unpacked, as many items as there are names."""
+        return iter([self] * _names(sys._getframe(2)))  # frame 1 is that of `_noted`
 
     def __len__(self) -> int:
         return 0
@@ -103,7 +103,7 @@ for _name in (*OPERATORS, *(f"r{name}" for name in OPERATORS), *OTHERS):
 
 
 class Uses:
-    """Whether anything has been done with the stand-ins since somebody set this to False."""
+    """Whether stand-ins for course_lib have been used since this was set to False."""
 
     seen = False
 
@@ -122,27 +122,27 @@ for _name, _method in list(vars(Nothing).items()):
 
 
 def _names(frame: FrameType) -> int:
-    """How many names the instruction at hand unpacks to, a star's left out; 0 where it is another instruction."""
+    """How many names the current instruction unpacks to, not counting a starred one; 0 if it does not unpack."""
     operation, count = frame.f_code.co_code[frame.f_lasti : frame.f_lasti + 2]
     return count if dis.opname[operation] in ("UNPACK_SEQUENCE", "UNPACK_EX") else 0
 
 
 class Points(Nothing, float):
-    """What `check` gives: a number, for those who collect it."""
+    """The result of `check`: a number, so that it can be added up."""
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return np.zeros(())
 
 
 class Check(Nothing):
-    """Calls of it do not count as a use: every page makes them."""
+    """Calling it does not count as a use: every page does."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Points:
         return Points()
 
 
 class Colab(Nothing):
-    """What Google Colab adds, such as `drive.mount`. It does nothing, and a use of it is no use of course_lib."""
+    """A name of google.colab, such as `drive.mount`. Using it does not count as a use of course_lib."""
 
 
 class Module(ModuleType):
@@ -157,12 +157,12 @@ class Module(ModuleType):
 
 
 def _no_secret(name: str) -> str:
-    """google.colab.userdata.get"""
+    """Stands in for google.colab.userdata.get."""
     return ""
 
 
 class Finder:
-    """Makes the modules of these names on the spot, and all those below them."""
+    """Creates modules of these names when they are imported, and all modules below them."""
 
     def __init__(self, *names: str, below: bool = True) -> None:
         self._names, self._below = names, below
@@ -180,8 +180,8 @@ class Finder:
 
 
 def install() -> None:
-    """Before every other finder, so that not even a course that is installed here is found. Of `google` only what is
-    missing is made: other packages have modules there.
+    """The finder comes first, so that an installed course is not found. `google` is created only if it is missing,
+    because other packages have modules there.
     """
     sys.meta_path.insert(0, Finder("course_lib", "course_grader", "google.colab"))  # type: ignore[arg-type]
     sys.meta_path.append(Finder("google", below=False))  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def install() -> None:
 
 
 def _change_folder(change: Callable[[Any], None], path: Any) -> None:
-    """As os.chdir. Colab's /content is not here, and code that goes there stays where it is."""
+    """Like os.chdir, but a missing folder below /content, Colab's own, is ignored."""
     try:
         change(path)
     except FileNotFoundError:

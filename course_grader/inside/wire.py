@@ -1,7 +1,7 @@
-"""Values as bytes, between the judge and a worker that nobody vetted. No pickle: what arrives is read, never run.
+"""Encodes values for the channel between the judge and an untrusted worker. Without pickle: decoding runs no code.
 
-A frame is two lengths, a JSON header, and the bytes of all arrays in it. PyTorch is imported by the first tensor:
-a worker on trial gets none, and is ready two seconds sooner.
+A frame is two lengths, a JSON header, and the bytes of all arrays in it. PyTorch is imported with the first tensor, so
+that a worker that gets none starts two seconds sooner.
 """
 
 import math
@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 from fractions import Fraction
-from json import dumps, loads  # by name, so that a notebook that patches json breaks only itself
+from json import dumps, loads  # names of this module: patching json in a notebook does not change them
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -30,11 +30,11 @@ Buffer = bytes | memoryview
 
 
 class GarbledError(ValueError):
-    """What arrived is no message."""
+    """What arrived is not a message."""
 
 
 class Other:
-    """Stands for an answer that no answer can be, such as a function; `kind` is the name of its type."""
+    """Stands for an answer that cannot be encoded, such as a function. `kind` is the name of its type."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -57,7 +57,7 @@ def send(channel: Channel, message: dict[str, Any]) -> None:
 
 
 def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
-    """How many bytes of header and of arrays follow."""
+    """The number of bytes of the header and of the arrays that follow."""
     header, body = LENGTHS.unpack(prefix)
     if header > MOST_HEADER or body > MOST_BYTES:
         raise GarbledError("an answer that is far too large")
@@ -65,10 +65,10 @@ def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
 
 
 def receive(channel: socket.socket) -> dict[str, Any]:
-    """The next message. Only a worker waits like this; the judge does not wait for ever.
+    """The next message. For the worker only, as it waits without a time limit.
 
     Raises:
-        OSError: nobody is at the other end any more.
+        OSError: the other end is closed.
     """
     header, body = lengths(_exactly(channel, LENGTHS.size))
     return read(_exactly(channel, header), _exactly(channel, body))
@@ -84,12 +84,12 @@ def _exactly(channel: socket.socket, size: int) -> bytearray:
 
 
 def read(header: bytes | bytearray, body: bytes | bytearray) -> dict[str, Any]:
-    """The message of a frame; every tensor in it has memory of its own."""
+    """The message in a frame. No two tensors in it share memory."""
     try:
         message = _Reader(body).value(loads(header), 0)
     except GarbledError:
         raise
-    except Exception:  # whatever bytes can do to a reader
+    except Exception:  # any error that malformed bytes can cause
         raise GarbledError("an answer that cannot be read") from None
     if not isinstance(message, dict):
         raise GarbledError("an answer that cannot be read")
@@ -143,7 +143,7 @@ def _packed_array(value: np.ndarray, blobs: list[Buffer]) -> Any:
 
 
 class _Reader:
-    """Takes arrays off the body in the order in which the header names them."""
+    """Reads arrays from the body in the order in which the header lists them."""
 
     def __init__(self, body: bytes | bytearray) -> None:
         self.body, self.at, self.values = memoryview(body), 0, 0

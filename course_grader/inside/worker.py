@@ -1,8 +1,8 @@
 """Runs a student's cells and answers calls of the functions they define. Everything it says is only a claim.
 
-One process imports what takes long, once, and waits. For each submission it starts another, in namespaces of its own
-where the kernel allows that; for each exercise that one starts a third, so that what an exercise breaks stays broken
-for that exercise only.
+The first process imports the slow packages once, and waits. For each submission it starts a second one, in separate
+namespaces if the kernel allows that. For each exercise the second starts a third, so that an exercise can only break
+itself.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ def main(control: socket.socket, user: int, kind: str, warm: bool) -> None:
     stand_in.install()
     if warm:
         _import_much()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps children that have ended
     control.sendall(b"ready")
     while True:
         message, channels, _, _ = socket.recv_fds(control, 1, 1)
@@ -56,31 +56,31 @@ def main(control: socket.socket, user: int, kind: str, warm: bool) -> None:
 
 
 def _import_much() -> None:
-    """What most notebooks import."""
+    """Imports what most notebooks import."""
     import torch
 
     for name in ("ipywidgets", "matplotlib.pyplot", "scipy.optimize", "tqdm.auto"):
         with suppress(ImportError):
             importlib.import_module(name)
     with suppress(ImportError):
-        # another backend may want a screen
+        # other backends may need a screen
         importlib.import_module("matplotlib").__dict__["use"] = lambda *args, **kwargs: None
     torch.set_num_threads(1)
-    torch.set_num_threads = torch.set_num_interop_threads = lambda number: None  # where work is measured none may start
+    torch.set_num_threads = torch.set_num_interop_threads = lambda number: None  # none may start while work is measured
     torch.ones(2, 2).matmul(torch.ones(2, 2))
 
 
 def _enclosed(channel: socket.socket, kind: str) -> None:
-    """Goes on, if private, as process 1 of a new process namespace: when it ends, all that it started ends."""
+    """Runs a submission. If private, it is process 1 of a new namespace: when it ends, everything it started ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if kind == "private":
         _unshare()
         if child := os.fork():
             os.waitpid(child, 0)
             return
-    else:  # what loses its parent becomes a child of this process, as it does there
+    else:  # orphans become children of this process, as they do of process 1
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    os.setsid()  # its own share of the CPU; the filter keeps it to this one
+    os.setsid()  # one share of the CPU per submission: the filter refuses further sessions
     if kind != "bare":
         syscalls.refuse()
     channel.sendall(b"!")  # the kernel adds who sent it
@@ -88,12 +88,12 @@ def _enclosed(channel: socket.socket, kind: str) -> None:
         start, cells = wire.receive(channel), wire.receive(channel)["cells"].tobytes()
         for name, most in start["limits"].items():
             _limit(name, most)
-        sys.path[0] = ""  # as in Jupyter: a module beside the notebook can be imported
+        sys.path[0] = ""  # as in Jupyter: a module next to the notebook can be imported
         serve(channel, start, json.loads(cells.decode("utf-8", "surrogatepass")), kind)
 
 
 def _limit(name: str, most: int) -> None:
-    """Sets RLIMIT_name to `most`, or to what is allowed here if that is less."""
+    """Sets RLIMIT_name to `most`, or to the present hard limit if that is lower."""
     import resource  # here, so that this module can be imported on Windows
 
     which = getattr(resource, f"RLIMIT_{name}")
@@ -106,26 +106,26 @@ def _limit(name: str, most: int) -> None:
 def _unshare() -> None:
     libc, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
     if libc.unshare(NEW_NAMESPACES):
-        raise OSError(ctypes.get_errno(), "no namespaces of its own")
-    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # after a change of user its files in /proc would be root's
+        raise OSError(ctypes.get_errno(), "no separate namespaces")
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # after a change of user, root would own its files in /proc
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    kept = [(place, os.open(place, os.O_PATH)) for place in _mounted_in(b"/tmp/")]  # an environment may lie there
+    kept = [(place, os.open(place, os.O_PATH)) for place in _mounted_in(b"/tmp/")]  # the environment may be there
     _mount(libc, b"tmpfs", b"/tmp", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=64m,mode=1777")
     for place, opened in kept:
         os.makedirs(place, exist_ok=True)
         _mount(libc, b"/proc/self/fd/%d" % opened, place, None, BIND_ALL, None)
         os.close(opened)
     _mount(libc, b"tmpfs", b"/dev/shm", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=16m,mode=1777")  # multiprocessing's
-    # an empty /proc: the one of the process before would show that process's memory
+    # an empty /proc: the old one would show the memory of the process that started this one
     _mount(libc, b"tmpfs", b"/proc", b"tmpfs", NO_SETUID_NO_DEVICES, b"size=4k,mode=0555")
     os.chdir("/tmp")
     _drop_capabilities(libc)
 
 
 def _mounted_in(folder: bytes) -> list[bytes]:
-    """What is mounted there, without what lies in another such place."""
+    """Mount points below a folder, without those that are inside another of them."""
     with open("/proc/self/mountinfo", "rb") as file:
         places = [re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), line.split()[4]) for line in file]
     inside = [place for place in places if place.startswith(folder)]
@@ -138,12 +138,12 @@ def _mount(libc: ctypes.CDLL, source: bytes, place: bytes, kind: bytes | None, f
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """So that what is mounted stays mounted."""
+    """Without capabilities it cannot change the mounts."""
     for capability in range(64):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails beyond the last one the kernel knows
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails beyond the last capability that the kernel knows
     header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
     if libc.capset(header, none):
-        raise OSError(ctypes.get_errno(), "capabilities stay")
+        raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
 def serve(channel: socket.socket, start: dict[str, Any], cells: Sequence[tuple[int, str]], kind: str) -> None:
