@@ -1,6 +1,7 @@
 """Messages about cells that stop while a notebook is graded."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -126,12 +127,14 @@ def test_names_that_a_function_makes_up_are_not_shown(sandbox: Sandbox) -> None:
     assert judged(sandbox, *cells).marks[0].message == "It did not run on case 1 of 5: NameError."
 
 
-def test_what_cells_say_once_inputs_are_inside_is_not_shown(sandbox: Sandbox) -> None:
-    """A worker that starts again runs the cells again, and these may know more than before."""
-    cells = ["import os\nif os.path.exists('/tmp/seen'): raise ValueError(open('/tmp/seen').read())", KV.replace(
-        "    layers =", "    open('/tmp/seen', 'w').write(str(config)); os._exit(1)\n    layers ="), FLOPS]  # fmt: skip
-    told = judged(sandbox, *cells)
-    assert told.stopped == [] and told.marks[-1].points == 3
+def test_what_cells_say_once_inputs_are_inside_is_not_shown(tmp_path: Path) -> None:
+    """A worker that starts again runs the cells again, and without bubblewrap these may know what the last one knew."""
+    kept = str(tmp_path / "kept")
+    tells = f"import os\nif os.path.exists({kept!r}): raise ValueError(open({kept!r}).read())"
+    keeps = KV.replace("    layers =", f"    open({kept!r}, 'w').write(str(config)); os._exit(1)\n    layers =")
+    with Sandbox(Limits(cell_seconds=9, call_seconds=9, seconds=60), kind="bare", warm=False) as box:
+        told = judged(box, tells, keeps, FLOPS)
+    assert Path(kept).exists() and told.stopped == [] and told.marks[-1].points == 3
 
 
 # The course's package, which is empty --------------------------------------------------------------------------------
