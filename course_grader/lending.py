@@ -22,7 +22,7 @@ from course_lib.exercises.comparing import same
 from course_lib.exercises.engine import answer_key
 
 MOST_CALLS, MOST_SECONDS = 20_000, 5  # of all calls while one function is judged
-LEAST_ELEMENTS, LEAST_INTEGER = 4096, 1024  # are always accepted, even if the cases of the exercise are smaller
+LEAST_ELEMENTS, LEAST_INTEGER = 1 << 15, 1024  # are always accepted, even if the cases of the exercise are smaller
 ELEMENTS_FACTOR, INTEGER_FACTOR = 4, 16  # by which arguments may exceed those of the cases
 MOST_PAIR = 1 << 23  # product of the two largest sizes: intermediate results combine the axes of several arguments
 MAGNITUDE = 1 << 20  # if the cases have integers above this, they are quantities, not sizes

@@ -169,6 +169,7 @@ def expanded_attention(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
     "a breakpoint": counts("breakpoint()\n" + KV),
     "a screen's backend": counts("import matplotlib\nmatplotlib.use('TkAgg')\n" + KV),
     "In and Out": counts("In; Out\n" + KV),
+    "a fork": counts("assert open('count').read() == 'x'\n" + KV, "import os\nos.fork()", "import time\nopen('count', 'a').write('x'); time.sleep(0.2)"),
     "processes of one's own": counts("import multiprocessing\nlock = multiprocessing.Lock()\nmultiprocessing.Queue()\n" + KV),
     # Colab
     "Colab's modules": around("from google.colab import drive, files, userdata, output, auth, data_table\nfrom google.colab.patches import cv2_imshow\nimport google.colab, os\nimport google.colab.drive as again\ndrive.mount('/content/drive', force_remount=True); again.flush_and_unmount()\nuploaded = files.upload()\nfor name in uploaded.keys(): print(name)\nfiles.download('x.csv')\nos.environ['KEY'] = userdata.get('KEY')\noutput.clear(); output.enable_custom_widget_manager(); auth.authenticate_user()\nimport sys\nassert 'google.colab' in sys.modules"),
@@ -197,6 +198,7 @@ NEEDED: dict[str, list[str]] = {
     "with": ["import io", "with io.StringIO('3') as file:\n    N = int(file.read())", "def f(): return N"],
     "for": ["N = 0", "for i in range(3):\n    N += 1", "for i in range(9): slow()", "def f(): return N"],
     "for, and its variable": ["for N in range(4): pass", "def f(): return N"],
+    "for, with the variable of another loop": ["for i in range(9): slow()", "N = []\nfor i in range(3): N.append(i)", "def f(): return len(N)"],
     "while": ["N = 0\nwhile N < 3:\n    N += 1", "def f(): return N"],
     "if": ["import sys\nif sys.version_info < (3,):\n    N = 2\nelse:\n    N = 3", "def f(): return N"],
     "an augmented assignment": ["N = 1", "N += 2", "def f(): return N"],
@@ -234,5 +236,5 @@ NOT_NEEDED = [
     "f()", "x = f()", "print(f())", "for n in range(9): f()", "assert f() == 3", "with open('x') as file: file.write(f())",
     "import time; time.sleep(20)", "losses = [f() for _ in range(9)]", "def g(): return f()", "import torch; torch.manual_seed(0)",
     "fig, ax = plt.subplots(); ax.set_title(f())", "check(f)", "class Test:\n    def test(self): f()", "del x", "lambda: f()",
-    "if f(): slow()", "try: f()\nexcept Exception: pass", "x, y = f(), 2", "results['f'] = f()", "results.append(f())",
+    "get_ipython().run_cell_magic('time', '', 'slow(f())')", "get_ipython().run_line_magic('time', 'x = f()')", "if f(): slow()", "try: f()\nexcept Exception: pass", "x, y = f(), 2", "results['f'] = f()", "results.append(f())",
 ]  # fmt: skip
