@@ -84,23 +84,28 @@ def does_the_same(other: Exercise, exercise: Exercise, seed: int) -> bool:
 
 
 class _Bounds:
-    """How large the arguments of an exercise's function may be, compared with those of its cases."""
+    """What the arguments of an exercise's function may be, and how large, compared with those of its cases."""
 
     def __init__(self, exercise: Exercise, seed: int) -> None:
         self._signature = inspect.signature(exercise.reference)
         self._elements = dict.fromkeys(self._signature.parameters, LEAST_ELEMENTS)
         self._integers = dict.fromkeys(self._signature.parameters, LEAST_INTEGER)
+        self._forms: dict[str, set[str]] = {name: set() for name in self._signature.parameters}
+        self._axes = dict.fromkeys(self._signature.parameters, 0)
         self._pair = MOST_PAIR
         cases = [self._signature.bind(*case.values()).arguments for case in answer_key(exercise, seed).cases]
         for case in cases:
             for name, value in case.items():
                 self._elements[name] = max(self._elements[name], ELEMENTS_FACTOR * _elements(value))
                 self._integers[name] = max(self._integers[name], INTEGER_FACTOR * _largest_integer(value))
+                for form in _forms(value):
+                    self._forms[name] |= {form, form.replace("array", "number")}
+                self._axes[name] = max(self._axes[name], _axes(value))
         self._pair = max([MOST_PAIR, *map(self._largest_pair, cases)])
 
     def check(self, arguments: list[Any], named: dict[str, Any]) -> inspect.BoundArguments:
         """Raises:
-        RefusedError: arguments are far larger than those of the cases, or not finite.
+        RefusedError: arguments are far larger than those of the cases, of another form, or not finite.
         TypeError: they do not fit the function's parameters.
         """
         bound = self._signature.bind(*arguments, **named)
@@ -109,8 +114,15 @@ class _Bounds:
                 raise RefusedError(f"its {name} is too large")
             if not all(map(_finite, _leaves(value))):
                 raise RefusedError(f"its {name} is not finite")
+            if not _forms(value) <= self._forms[name]:
+                raise RefusedError(f"its {name} is of another kind than in the exercise")
         if self._largest_pair(bound.arguments) > self._pair:
             raise RefusedError("its arguments are too large together")
+        # axes that only one argument has multiply the sizes of all; those of two are bounded by `_largest_pair`
+        if sum(_elements(value) > 1 for value in bound.arguments.values()) > 2:
+            for name, value in bound.arguments.items():
+                if _axes(value) > self._axes[name]:
+                    raise RefusedError(f"its {name} has too many axes")
         return bound
 
     def _largest_pair(self, arguments: Mapping[str, Any]) -> int:
@@ -126,6 +138,21 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield from _leaves(each)
     else:
         yield value
+
+
+def _forms(value: Any) -> set[str]:
+    """What it is made of, so that an array does not stand where a number should. An array of one is a number."""
+    if isinstance(value, list | tuple | dict):
+        kind = "dict" if isinstance(value, dict) else "list"
+        parts = value.values() if isinstance(value, dict) else value
+        return {f"{kind} of {form}" for each in parts for form in _forms(each)}
+    if isinstance(value, Tensor | np.ndarray):
+        return {"array"} if _elements(value) > 1 else {"number"}
+    return {"text" if isinstance(value, str) else "None" if value is None else "number"}
+
+
+def _axes(value: Any) -> int:
+    return max((len(getattr(each, "shape", ())) for each in _leaves(value)), default=0)
 
 
 def _elements(value: Any) -> int:

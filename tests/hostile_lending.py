@@ -23,6 +23,7 @@ def asked(*calls: str) -> tuple[str, ...]:
 
 MISUSES: dict[str, tuple[str, ...]] = {
     "a large product": asked("torch.zeros(2048, 1, 2048), torch.zeros(2048)", "torch.zeros(1 << 22, 2), torch.zeros(1 << 22)"),
+    "sizes that multiply": asked("torch.zeros(300, 1, 1, 2), torch.zeros(300, 1, 1), torch.ones(300, 1)", "[x] * 9, positions, [1] * 9", "x, positions, 'x' * 9000"),
     "a long axis without elements": asked("torch.zeros(0, 1 << 40), positions"),
     "axes without end": asked("torch.zeros(1).expand(1 << 40, 2), positions", "torch.zeros([2] * 40), positions"),
     "many bytes": asked("torch.zeros(7 << 20), positions", "torch.zeros(8 << 20), positions", "torch.zeros(99 << 20), positions"),

@@ -151,7 +151,8 @@ def test_a_loan_answers_the_cases_of_its_exercise(exercise: Any) -> None:
 
 def test_a_call_that_would_take_much_is_refused() -> None:
     load, steps = BANK["hw2_moe"]["expert_load"], BANK["hw3_mtp"]["tokens_per_step"]
-    loans, x, at = Loans([ROTATE, load, steps], 1), torch.zeros(3, 4), torch.zeros(3)
+    others = [BANK["hw1_mla"][name] for name in ("compress", "kv_cache_elements")]
+    loans, x, at = Loans([ROTATE, load, steps, *others], 1), torch.zeros(3, 4), torch.zeros(3)
     refused = [
         ("rotate", [torch.zeros(1 << 20, 4), at]),
         ("rotate", [torch.zeros(4096, 1, 1), torch.zeros(4096)]),
@@ -164,7 +165,12 @@ def test_a_call_that_would_take_much_is_refused() -> None:
         ("expert_load", [torch.full((4, 2), 10**12), 4]),
         ("tokens_per_step", [0.5, 10**9]),
         ("tokens_per_step", [0.5, 10**5]),
-        ("compress", [x]),
+        ("affinities", [x]),
+        # small each, and large together
+        ("rotate", [torch.zeros(300, 1, 1, 2), torch.zeros(300, 1, 1), torch.ones(300, 1)]),
+        ("compress", [torch.zeros(300, 1, 1, 1, 1), torch.zeros(300, 1, 3, 1), torch.ones(300, 1, 1, 1, 1), at, 2]),
+        ("kv_cache_elements", [{"num_hidden_layers": [0] * 4000, "kv_lora_rank": 1000, "qk_rope_head_dim": 1000}]),
+        ("kv_cache_elements", [{"num_hidden_layers": "x" * 9999, "kv_lora_rank": 1000, "qk_rope_head_dim": 1000}]),
     ]
     for name, arguments in refused:
         began = time.monotonic()
@@ -173,6 +179,17 @@ def test_a_call_that_would_take_much_is_refused() -> None:
         assert time.monotonic() - began < 1, name
     wrong = loans.answer({"asks": "rotate", "arguments": [x], "named": {"angle": 1}})
     assert wrong == {"error": "TypeError", "why": "wrong arguments"}
+
+
+def test_numbers_and_arrays_may_be_of_other_types_than_in_the_cases() -> None:
+    loans, x, at = Loans([ROTATE, BANK["hw2_moe"]["expert_load"]], 1), torch.ones(2, 3, 4), torch.arange(3)
+    calls: list[tuple[str, list[Any]]] = [
+        ("rotate", [x.half(), at.double(), torch.tensor(500)]),
+        ("rotate", [x[0], at, 500]),
+        ("expert_load", [torch.zeros(2, 2, 2, 2, 2, dtype=torch.long), torch.tensor(4)]),
+    ]
+    for name, arguments in calls:
+        assert "answer" in loans.answer({"asks": name, "arguments": arguments, "named": {}}), (name, arguments)
 
 
 def test_calls_are_limited_in_number_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
