@@ -7,6 +7,7 @@ import asyncio
 import inspect
 import io
 import linecache
+import shlex
 import sys
 import types
 from contextlib import suppress
@@ -84,14 +85,34 @@ class _Shell:
         if name == "time":
             self._notebook.run(line)
         elif name == "run":
-            with suppress(OSError):
-                self._notebook.run(Path(line.strip().strip("\"'")).read_text(encoding="utf-8-sig"))
+            with suppress(OSError, IndexError):
+                self._notebook.run(_program(line).read_text(encoding="utf-8-sig"))
         return self
+
+    def getoutput(self, line: str, *args: Any, **kwargs: Any) -> "_Lines":
+        """files = !ls"""
+        return _Lines()
 
     def run_cell_magic(self, name: str, line: str, body: str) -> None:
         if name in ("time", "capture", "prun"):
             self._notebook.run(body)
         elif name in ("writefile", "file"):
             options = line.split()
+            Path(options[-1]).parent.mkdir(parents=True, exist_ok=True)  # `!mkdir` has done nothing
             with open(options[-1], "a" if "-a" in options else "w", encoding="utf-8") as file:
                 file.write(body)
+
+
+class _Lines(list[str]):
+    """What a program of the shell would have printed: nothing, in whichever line somebody looks."""
+
+    n = s = p = ""
+
+    def __getitem__(self, place: Any) -> Any:
+        return super().__getitem__(place) if isinstance(place, slice) else ""
+
+
+def _program(line: str) -> Path:
+    """The file that %run is given, between its options and the program's arguments."""
+    words = [word for word in shlex.split(line) if not word.startswith("-")]
+    return Path(words[0]) if words[0].endswith((".py", ".ipy")) else Path(f"{words[0]}.py")
