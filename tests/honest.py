@@ -122,6 +122,8 @@ def expanded_attention(q_nope, q_rope, latent, k_rope, w_uk, w_uv, offset=0):
     "a remembering dict": counts("cache = {}\n" + KV.replace("kv_cache_elements", "inner") + "def kv_cache_elements(config):\n    key = tuple(config.items())\n    if key not in cache: cache[key] = inner(config)\n    return cache[key]"),
     "recursion": counts(KV.replace("kv_cache_elements", "inner") + "def kv_cache_elements(config, n=500): return kv_cache_elements(config, n - 1) if n else inner(config)"),
     "threads": counts("from concurrent.futures import ThreadPoolExecutor\n" + KV.replace("kv_cache_elements", "inner") + "def kv_cache_elements(config):\n    with ThreadPoolExecutor(4) as pool: return list(pool.map(inner, [config] * 4))[0]"),
+    "tensors in threads": attends("from concurrent.futures import ThreadPoolExecutor\n" + ATTENTION.replace("def expanded_attention", "def inner") + "def expanded_attention(*given):\n    with ThreadPoolExecutor(8) as pool: return list(pool.map(lambda _: inner(*given), range(16)))[0]"),
+    "tensors in threads of a cell": around("import torch\nfrom concurrent.futures import ThreadPoolExecutor\n" + ATTENTION.replace("def expanded_attention", "def inner") + "x = torch.ones(1, 9, 4, 8)\nwith ThreadPoolExecutor(8) as pool: list(pool.map(lambda _: inner(x, x, x[:, :, 0], x[:, :, 0], torch.ones(4, 8, 8), torch.ones(4, 8, 8)), range(16)))"),
     "an import in it": counts(inside("import scipy.optimize, numpy.linalg, math, itertools", KV)),
     "its own sandbox of names": counts(inside("global LAST; LAST = config", KV)),
     # compiled: the sandbox leaves such functions as they are

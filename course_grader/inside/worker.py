@@ -70,6 +70,14 @@ def _import_much() -> None:
     torch.ones(2, 2).matmul(torch.ones(2, 2))
 
 
+def _renew_threads() -> None:
+    """After a fork the first operation makes PyTorch's pool of threads again. If two threads did so at the same time,
+    PyTorch would raise an error.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"]._C.set_num_threads(1)
+
+
 def _enclosed(channel: socket.socket, kind: str) -> None:
     """Runs a submission. If private, it is process 1 of a new namespace: when it ends, everything it started ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -88,6 +96,7 @@ def _enclosed(channel: socket.socket, kind: str) -> None:
         start, cells = wire.receive(channel), wire.receive(channel)["cells"].tobytes()
         for name, most in start["limits"].items():
             _limit(name, most)
+        _renew_threads()
         sys.path[0] = ""  # as in Jupyter: a module next to the notebook can be imported
         serve(channel, start, json.loads(cells.decode("utf-8", "surrogatepass")), kind)
 
@@ -152,6 +161,7 @@ def serve(channel: socket.socket, start: dict[str, Any], cells: Sequence[tuple[i
         request = wire.receive(channel)
         if (child := os.fork()) == 0:
             try:
+                _renew_threads()
                 answer_calls(channel, names, request)
             finally:
                 os._exit(0)
