@@ -250,8 +250,7 @@ def _section(record: Record, mark: Mark, entered: Mapping[str, Entered], heading
 def _blame(record: Record, mark: Mark) -> str:
     """A hint if the mark may follow from another function. The judge says so if it has lent the course's own."""
     wrong = [each.exercise for each in record.marks if each.points < each.of]
-    lent = re.findall(r"\w+", " ".join(re.findall(r"the course's ([\w, ]+)", mark.message)))
-    if not (called := [each for each in _called(record, mark.exercise, wrong) if each not in lent]):
+    if not (called := [each for each in _called(record, mark.exercise, wrong) if each not in mark.lent]):
         return ""
     names, verb = [_link(each) for each in called], "is" if len(called) == 1 else "are"
     return f"<p>It calls your {_listed(names)}, which {verb} not right yet. Fix that first: it may be the reason.</p>"

@@ -99,11 +99,13 @@ def _mark_again(
     mark = _mark(pupil, exercise, number, loans)
     if not loans.used or mark.points < first.points or pupil.given_up:
         return first
-    names = " and ".join(name for name in loans.names if name in loans.used)
-    yours = "yours is" if len(loans.used) == 1 else "yours are"
+    used = [name for name in loans.names if name in loans.used]
+    names, yours = " and ".join(f"`{name}`" for name in used), "yours is" if len(used) == 1 else "yours are"
     if mark.points == mark.of:
-        return replace(mark, message=f"Right with the course's {names}; {yours} not right yet.")
-    return replace(mark, message=f"{mark.message} This is with the course's {names}, as {yours} not right yet.")
+        message = f"Right with the course's {names}; {yours} not right yet."
+    else:
+        message = f"{mark.message} Judged with the course's {names}, because {yours} not right yet."
+    return replace(mark, message=message, lent=used)
 
 
 class Pupil:

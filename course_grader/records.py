@@ -27,6 +27,7 @@ class Mark:
     message: str
     stopped: bool = False  # the function, or its cell, was ended from outside
     found: bool = False  # the worker's claim that, after the cells had run, there was a function of that name
+    lent: list[str] = field(default_factory=list)  # the course's functions that it was judged with, and called
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,11 @@ def _well_formed(record: Record) -> bool:
     """Every field has its type, and no mark has more points than there are."""
     marks = record.marks
     texts = [record.student, record.assignment, record.digest, record.sandbox, record.problem]
+    lists = record.cells, record.stopped, *(mark.lent for mark in marks)
     texts += [each for mark in marks for each in (mark.exercise, mark.message)]
-    lists = record.cells, record.stopped
     return (
         all(isinstance(each, list) for each in lists)
-        and all(isinstance(each, str) for each in (*texts, *record.cells, *record.stopped))
+        and all(isinstance(each, str) for each in (*texts, *(item for each in lists for item in each)))
         and isinstance(record.attempt, int) and record.attempt >= 1
         and isinstance(record.seconds, int | float)
         and len({mark.exercise for mark in marks}) == len(marks) > 0

@@ -196,10 +196,9 @@ def test_a_function_that_was_lent_is_not_blamed() -> None:
     code = {**RIGHT, "compress": "def compress(x):\n    return rotate(kv_cache_elements(x))"}
     made = with_code({}, code)
     assert "It calls your kv_cache_elements and rotate, which are not right yet." in seen(made).text
-    said = "This is with the course's rotate, as yours is not right yet."
-    lent = replace(made, marks=[replace(mark, message=said) for mark in made.marks])
+    lent = replace(made, marks=[replace(mark, lent=["rotate"]) for mark in made.marks])
     assert "It calls your kv_cache_elements, which is not right yet." in seen(lent).text
-    both = [replace(mark, message=said.replace("rotate", "kv_cache_elements and rotate")) for mark in made.marks]
+    both = [replace(mark, lent=["kv_cache_elements", "rotate"]) for mark in made.marks]
     assert "It calls" not in seen(replace(made, marks=both)).text
 
 

@@ -303,6 +303,8 @@ def test_what_is_no_record_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("points", math.nan),
         ("message", None),
         ("exercise", 7),
+        ("lent", "rotate"),
+        ("lent", [7]),
     ):
         edited.append({**json.loads(right), "marks": [{**mark, name: value}]})
     edited += [{**json.loads(right), "marks": [mark, mark]}]
@@ -310,6 +312,9 @@ def test_what_is_no_record_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"ada-\w+\.json is not a record of grades\. Move it away"):
             store.records()
+    del mark["lent"]  # a record of an earlier version of the course
+    path.write_text(json.dumps({**json.loads(right), "marks": [mark]}))
+    assert store.records()[0].marks[0].lent == []
     path.write_text(right)
     copy = path.with_name("copy.json")
     copy.write_text(right)

@@ -64,7 +64,8 @@ CALLS = {
 def test_what_builds_on_a_wrong_function_earns_its_points(rotate: str, sandbox: Sandbox) -> None:
     found = judged(sandbox, rotate, RIGHT)
     assert earned(found) == {"compress": 3}
-    assert found.marks[2].message == "Right with the course's rotate; yours is not right yet."
+    assert found.marks[2].message == "Right with the course's `rotate`; yours is not right yet."
+    assert [mark.lent for mark in found.marks] == [[], [], ["rotate"], [], [], []]
 
 
 @sandboxed
@@ -77,16 +78,18 @@ def test_however_it_is_called(call: str, sandbox: Sandbox) -> None:
 @sandboxed
 def test_a_mistake_of_its_own_is_what_is_told(sandbox: Sandbox) -> None:
     mistaken = RIGHT.replace("dim=-1, keepdim", "dim=(0, 1, 2), keepdim")
-    message = judged(sandbox, WRONG, mistaken).marks[2].message
-    assert message.endswith("This is with the course's rotate, as yours is not right yet.")
+    mark = judged(sandbox, WRONG, mistaken).marks[2]
+    message = mark.message
+    assert message.endswith("Judged with the course's `rotate`, because yours is not right yet.")
+    assert (mark.points, mark.lent) == (0, ["rotate"])
     assert message == judged(sandbox, WRONG.replace("-x", "x"), mistaken).marks[2].message
 
 
 @sandboxed
 def test_a_function_that_only_might_call_another_keeps_its_message(sandbox: Sandbox) -> None:
     mistaken = "def compress(x, *rest):\n    if x is None: rotate(x)\n    return x, x"
-    message = judged(sandbox, WRONG, mistaken).marks[2].message
-    assert message.startswith("Case 1 of 3: ") and "course's" not in message
+    mark = judged(sandbox, WRONG, mistaken).marks[2]
+    assert mark.message.startswith("Case 1 of 3: ") and "course's" not in mark.message and mark.lent == []
 
 
 @sandboxed
