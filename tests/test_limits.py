@@ -168,6 +168,17 @@ def test_the_meter_tells_others_from_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert found == [(2, 8), (9, 10), (9, 11)]
 
 
+def test_a_submission_that_others_keep_waiting_ends_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when each of its waits is short."""
+    budget = Budget(SHORT)
+    with budget.waiting(os.getpid(), 1) as wait:
+        monkeypatch.setattr(limits, "WATCH_SECONDS", 0)
+        wait.check()
+    monkeypatch.setattr(budget, "elapsed", lambda: limits.PATIENCE * SHORT.seconds + 1)
+    with budget.waiting(os.getpid(), 1) as wait, pytest.raises(ShortageError, match="short of CPU time"):
+        wait.check()
+
+
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
