@@ -101,6 +101,19 @@ def test_a_function_that_calls_no_other_is_judged_once(sandbox: Sandbox, monkeyp
 
 
 @sandboxed
+def test_the_second_look_has_other_inputs(sandbox: Sandbox) -> None:
+    """The notebook may have kept those of the first one."""
+    numbers: list[int] = []
+
+    def noted(name: str) -> int:
+        numbers.append(seed(b"secret", "ann", name, 1))
+        return numbers[-1]
+
+    judge(sandbox, [WRONG, RIGHT], "hw1_mla", noted)
+    assert len(numbers) == 12 and len(set(numbers)) == 12, "two for each exercise"
+
+
+@sandboxed
 def test_other_assignments(sandbox: Sandbox) -> None:
     load = "def expert_load(indices, n_experts): return indices"
     loss = """
