@@ -1,6 +1,6 @@
-"""A page for each student: points, what the mistakes mean, what to do next, and the student's own code.
+"""A page for each student: the points, the mistakes, what to do next, and the student's own code.
 
-Nothing on a page runs, and it loads nothing.
+A page runs no scripts and loads no other file.
 """
 
 import base64
@@ -14,32 +14,41 @@ from urllib.parse import quote
 
 from nbformat import NotebookNode
 
-from course_grader import by_hand, colab, inert, listing
+from course_grader import by_hand, colab, inert, listing, stopped
 from course_grader.by_hand import NOTHING, Entered
 from course_grader.records import Mark, Record, write
+from course_grader.stopped import Stopped
 
 DEPTHS = "".join(
     f".i{depth} {{ padding-left: {depth + 4}ch; text-indent: -{depth + 4}ch }}\n"
     for depth in range(listing.DEEPEST + 1)
 )
-STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8") + DEPTHS
+STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8") + f"@media print {{\n{DEPTHS}}}\n"
 HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{HASH}'; base-uri 'none'; form-action 'none'"
 CHECK = (
-    "Run <code>check</code> on each function in the notebook until it shows ✓. It shows you the inputs of its cases. "
+    "Run <code>check</code> on each function in the notebook until it shows ✓. "
+    "<code>check</code> shows which value is wrong, or the line that failed. "
     "The grader draws other inputs for every student and attempt, and this page does not show them."
 )
-STOPPED = "Check the cells that stopped while grading. If a function needs what they define, it was missing:"
+STOPPED = "These cells stopped while grading. Functions that use what they define fail too."
+STOPPED_AT_NO_COST = "Some cells stopped while grading, which cost no points."
+COUNTED = "(Only code cells are counted, from the top.)"
+SEVERAL = "Several submissions"  # how `submissions` begins the problem of a student with two files
+CHOOSE = "More than one file arrived under your name. Your instructor has to choose one; you need not do anything."
+MOST_STOPPED = 3  # cells that are shown at once; the others are behind a click
+MOST_CLAUSE = 110  # characters
 AGAIN = "Restart the kernel, run all cells and save. Hand the notebook in again if your course accepts it."
 MOST_HEAD = 500  # bytes of a page that hold its origin
 END = "</body>\n</html>\n"
-WORDS = {"all": "right", "some": "partly right", "none": "not yet"}
+WORDS = {"all": "right", "some": "partly right", "none": "not right yet", "ungraded": "not graded"}
+SIGNS = {"all": "✓", "some": "◐", "none": "✗", "ungraded": "–"}
 
 
 def write_feedback(folder: Path, record: Record, release: NotebookNode, entered: Mapping[str, Entered]) -> None:
     """Write `folder`/feedback/STUDENT.html. `entered`: what people entered for this student, by exercise.
 
-    A page that was made from the same is left as it is, which saves most of the time of a run with little to do.
+    A page that is up to date is left alone, which saves most of the time of a run in which little has changed.
     """
     path = folder / "feedback" / f"{record.slug}.html"
     if not _is_made_from(path, _origin(record, entered)):
@@ -47,7 +56,7 @@ def write_feedback(folder: Path, record: Record, release: NotebookNode, entered:
 
 
 def _is_made_from(path: Path, origin: str) -> bool:
-    """Whether there is a whole page that was made from this."""
+    """Whether the file exists, is complete, and was made from data with this hash."""
     if not path.exists():
         return False
     made = path.read_bytes()
@@ -55,13 +64,13 @@ def _is_made_from(path: Path, origin: str) -> bool:
 
 
 def _origin(record: Record, entered: Mapping[str, Entered]) -> str:
-    """A hash of all that a page is made from."""
+    """A hash of everything that a page is made from."""
     return hashlib.sha256(f"{_sources()} {record!r} {sorted(entered.items())!r}".encode(errors="replace")).hexdigest()
 
 
 @cache
 def _sources() -> str:
-    """A hash of the course as it is, with its lessons' names, exercises and releases."""
+    """A hash of this version of the course: the grader, the exercises, the releases and the lessons' addresses."""
     root, made = colab.ROOT, hashlib.sha256()
     for pattern in ("course_grader/*.*", "course_lib/exercises/*.py", "assignments/release/*/*.ipynb", colab.BOOTSTRAP):
         for path in sorted(root.glob(str(pattern))):
@@ -70,9 +79,8 @@ def _sources() -> str:
 
 
 def page(record: Record, release: NotebookNode, entered: Mapping[str, Entered]) -> str:
-    """HTML that needs no other file."""
+    """The whole page as HTML."""
     title, student = _text(_title(release)), _text(record.student)
-    attempt = f" · attempt {record.attempt}" if record.attempt > 1 else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -85,7 +93,7 @@ def page(record: Record, release: NotebookNode, entered: Mapping[str, Entered]) 
 </head>
 <body>
 <h1>{title}</h1>
-<p class="soft"><bdi>{student}</bdi>{attempt}</p>
+<p class="soft"><bdi>{student}</bdi> · attempt {record.attempt}</p>
 {_problem(record)}
 {_overview(record, entered)}
 {_next_steps(record, entered)}
@@ -96,7 +104,19 @@ def page(record: Record, release: NotebookNode, entered: Mapping[str, Entered]) 
 def _problem(record: Record) -> str:
     if not record.problem:
         return ""
-    return f'<div class="warning"><h3>Your notebook could not be graded</h3>\n<p>{_said(record.problem)}</p></div>'
+    several = _is_for_instructor(record)
+    title = "Your notebook has not been graded yet" if several else "Your notebook could not be graded"
+    return f'<div class="warning"><h3>{title}</h3>\n<p>{CHOOSE if several else _said(record.problem)}</p></div>'
+
+
+def _is_for_instructor(record: Record) -> bool:
+    """Whether several files arrived, of which the student cannot take one back."""
+    return record.problem.startswith(SEVERAL)
+
+
+def _is_ungraded(record: Record) -> bool:
+    """Whether no function was judged: the file is not a notebook, or grading it failed."""
+    return bool(record.problem) and not (record.digest and record.cells)
 
 
 # Points ----------------------------------------------------------------------------------------------------------
@@ -104,28 +124,41 @@ def _problem(record: Record) -> str:
 
 def _overview(record: Record, entered: Mapping[str, Entered]) -> str:
     """All points at a glance: a bar with one segment per function, as long as it is worth, and a table."""
+    if _is_ungraded(record) and not entered:
+        counts = f"It counts as 0 of {_points(record.of)} until a notebook has been graded."
+        return f'<div class="score">\n<p><strong>Not graded</strong></p>\n<p>{counts}</p>\n</div>'
     total, segments, begin = by_hand.total(record, entered), [], 0.0
     for mark in record.marks:
-        width, kind = 100 * mark.of / record.of, _kind(mark, entered)
+        width, kind = 100 * mark.of / record.of, _kind(record, mark, entered)
         segments.append(_bar(begin, width - 0.6, _share(mark, entered), kind))
         begin += width
-    rows = "".join(_row(mark, entered, linked=_explains(record, entered)) for mark in record.marks)
+    rows = "".join(_row(record, mark, entered) for mark in record.marks)
     return f"""<div class="score">
-<p><strong>{total:g}</strong> of {record.of:g} points</p>
+<p><strong>{total:g}</strong> of {_points(record.of)}</p>
 <svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">{"".join(segments)}</svg>
 <table><tbody>
 {rows}</tbody></table>
 </div>"""
 
 
-def _row(mark: Mark, entered: Mapping[str, Entered], *, linked: bool) -> str:
-    name = _link(mark.exercise) if linked else f"<code>{_text(mark.exercise)}</code>"
-    kind, points = _kind(mark, entered), by_hand.points(mark, entered.get(mark.exercise, NOTHING))
+def _row(record: Record, mark: Mark, entered: Mapping[str, Entered]) -> str:
+    name = _link(mark.exercise) if _explains(record, entered) else f"<code>{_text(mark.exercise)}</code>"
+    kind, points = _kind(record, mark, entered), by_hand.points(mark, entered.get(mark.exercise, NOTHING))
     bar = _bar(0, 100, _share(mark, entered), kind)
+    earned = "" if kind == "ungraded" else f"{points:g} of {mark.of:g}"
     return f"""<tr><th scope="row">{name}</th>
 <td><svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">{bar}</svg></td>
-<td class="{kind}">{WORDS[kind]}</td><td>{points:g} of {mark.of:g}</td></tr>
+<td class="{kind}">{_judgement(kind)}</td>
+<td>{earned}</td></tr>
 """
+
+
+def _judgement(kind: str) -> str:
+    return f'<span aria-hidden="true">{SIGNS[kind]}</span> {WORDS[kind]}'
+
+
+def _points(number: float) -> str:
+    return f"{number:g} point{'' if number == 1 else 's'}"
 
 
 def _bar(begin: float, width: float, share: float, kind: str) -> str:
@@ -138,7 +171,9 @@ def _share(mark: Mark, entered: Mapping[str, Entered]) -> float:
     return min(max(by_hand.points(mark, entered.get(mark.exercise, NOTHING)) / mark.of, 0), 1)
 
 
-def _kind(mark: Mark, entered: Mapping[str, Entered]) -> str:
+def _kind(record: Record, mark: Mark, entered: Mapping[str, Entered]) -> str:
+    if _is_ungraded(record) and not entered.get(mark.exercise, NOTHING).anything:
+        return "ungraded"
     share = _share(mark, entered)
     return "all" if share == 1 else "some" if share > 0 else "none"
 
@@ -147,10 +182,12 @@ def _kind(mark: Mark, entered: Mapping[str, Entered]) -> str:
 
 
 def _next_steps(record: Record, entered: Mapping[str, Entered]) -> str:
+    if _is_for_instructor(record):
+        return ""
     if steps := _steps(record, entered):
         return "<h2>What to do next</h2>\n<ol>\n" + "".join(f"<li>{step}</li>\n" for step in steps) + "</ol>"
-    stopped = f"<p>Some cells stopped, which cost no points:</p>\n{_stopped(record)}" if record.stopped else ""
-    return f"<p>All functions are right: there is nothing left to do.</p>\n{stopped}"
+    cells = _stopped(record, STOPPED_AT_NO_COST) if record.stopped else ""
+    return f"<p>All functions are right: there is nothing left to do.</p>\n{cells}"
 
 
 def _steps(record: Record, entered: Mapping[str, Entered]) -> list[str]:
@@ -161,29 +198,62 @@ def _steps(record: Record, entered: Mapping[str, Entered]) -> list[str]:
     if not (order := _order(record, entered)):
         return []
     missing = [name for name, callers in order.items() if _unwritten(record, name) and not callers]
-    steps = [f"{STOPPED}\n{_stopped(record)}"] if record.stopped else []
+    steps = [_stopped(record, STOPPED)] if record.stopped else []
     steps += [_step(record, name, callers) for name, callers in order.items() if name not in missing]
     if missing:
         steps.append(f"Write {_listed([_link(name) for name in missing])}.")
     return [*steps, CHECK, AGAIN]
 
 
-def _stopped(record: Record) -> str:
-    items = "\n".join(f"<li>{_said(each[:1].upper() + each[1:])}</li>" for each in record.stopped)
-    return f"<ul>{items}</ul>"
+def _stopped(record: Record, introduction: str) -> str:
+    """The cells that stopped first. Cells that failed because of them are folded, as are all beyond `MOST_STOPPED`."""
+    found = stopped.grouped(record.stopped, record.cells)
+    shown, rest = found[:MOST_STOPPED], found[MOST_STOPPED:]
+    folded = _folded(f"{len(rest)} more", _cells(rest)) if rest else ""
+    return f'<p>{introduction} <span class="soft">{COUNTED}</span></p>\n{_cells(shown)}{folded}'
+
+
+def _cells(found: Sequence[Stopped]) -> str:
+    return "<ul>" + "\n".join(f"<li>{_cell(each)}</li>" for each in found) + "</ul>"
+
+
+def _cell(found: Stopped) -> str:
+    if found.cell is None:
+        return _said(found.message[:1].upper() + found.message[1:])
+    line = f"<code>{escape(found.line)}</code> " if found.line else ""
+    later = "1 later cell" if len(found.later) == 1 else f"{len(found.later)} later cells"
+    folded = _folded(f"{later} stopped because of this", _cells(found.later)) if found.later else ""
+    return f"Cell {found.cell} {line}{_said(found.message)}{folded}"
+
+
+def _folded(summary: str, content: str) -> str:
+    return f"\n<details>\n<summary>{summary}</summary>\n{content}\n</details>"
 
 
 def _step(record: Record, name: str, callers: Sequence[str]) -> str:
-    verb = "Write" if _unwritten(record, name) else "Fix"
-    if not callers:
-        return f"{verb} {_link(name)}."
-    names = _listed([f"<code>{_text(each)}</code>" for each in callers])
-    return f"{verb} {_link(name)} before {names}, which {'calls' if len(callers) == 1 else 'call'} it."
+    (mark,) = (mark for mark in record.marks if mark.exercise == name)
+    if mark.points == mark.of:
+        return f"Revise {_link(name)}: your instructor gave other points than the grader."
+    unwritten = _unwritten(record, name)
+    step = f"{'Write' if unwritten else 'Fix'} {_link(name)}"
+    if callers:
+        names = _listed([f"<code>{_text(each)}</code>" for each in callers])
+        step += f" before {names}, which {'calls' if len(callers) == 1 else 'call'} it"
+    return f"{step}." if unwritten else f"{step}: {_said(_clause(mark.message))}."
+
+
+def _clause(message: str) -> str:
+    """What a message says is wrong, without explanations, to stand after a colon."""
+    message = re.sub(r"^(Case \d+ of \d+: |The values are right\. (But )?)", "", message)
+    sentence = re.split(r"(?<=[.!?]) ", message, maxsplit=1)[0].rstrip(".")
+    clause = sentence if re.search(r": \w*(Error|Exception|Warning)\b", sentence) else re.split("[:;] ", sentence)[0]
+    clause = clause if len(clause) <= MOST_CLAUSE else f"{clause[:MOST_CLAUSE].rsplit(' ', 1)[0]} ..."
+    return clause if clause[1:2].isupper() else clause[:1].lower() + clause[1:]
 
 
 def _order(record: Record, entered: Mapping[str, Entered]) -> dict[str, list[str]]:
-    """Functions without full points, each with those that call it; called ones come before their callers."""
-    wrong = [mark.exercise for mark in record.marks if _kind(mark, entered) != "all"]
+    """Functions without full points, each with the ones that call it. A function comes before its callers."""
+    wrong = [mark.exercise for mark in record.marks if _kind(record, mark, entered) != "all"]
     calls = {name: _called(record, name, wrong) for name in wrong}
     order: list[str] = []
 
@@ -230,43 +300,72 @@ def _sections(record: Record, release: NotebookNode, entered: Mapping[str, Enter
 
 
 def _section(record: Record, mark: Mark, entered: Mapping[str, Entered], heading: str, code: str) -> str:
-    name, kind, by_person = _text(mark.exercise), _kind(mark, entered), entered.get(mark.exercise, NOTHING)
+    name, kind, by_person = _text(mark.exercise), _kind(record, mark, entered), entered.get(mark.exercise, NOTHING)
     points = by_hand.points(mark, by_person)
-    judged = f"The grader gave {mark.points:g} of {mark.of:g} points: " if by_person.score is not None else ""
-    parts = [f"<p>{judged}{_said(mark.message)}</p>"]
-    if mark.points < mark.of:
-        parts += [_blame(record, mark), _reading(record.assignment, mark)]
+    earned = "" if kind == "ungraded" else f'<strong class="{kind}">{points:g} of {_points(mark.of)}</strong>'
+    judged = f"The grader gave {mark.points:g} of {_points(mark.of)}: " if by_person.score is not None else ""
+    parts = [f'<p class="message">{judged}{_said(mark.message)}</p>']
+    if mark.points < mark.of and not _is_ungraded(record):
+        parts += [_blame(record, mark), _reading(record.assignment, mark, heading)]
     if by_person.anything:
         parts.append(_from_a_person(mark, by_person))
-    parts.append(_listing(mark, code))
+    parts.append(_listing(mark, code, folded=kind == "all"))
     return f"""<section id="{name}">
-<h2>{_text(heading or mark.exercise)}</h2>
-<p class="mark"><code>{name}</code> <span class="{kind}">{WORDS[kind]}</span>
-<strong class="{kind}">{points:g} of {mark.of:g} points</strong></p>
+<h2><code>{name}</code></h2>
+<p class="soft">{_text(heading)}</p>
+<p class="mark"><span class="{kind}">{_judgement(kind)}</span>
+{earned}</p>
 {chr(10).join(filter(None, parts))}
+<p class="top"><a href="#top">Back to the top</a></p>
 </section>"""
 
 
 def _blame(record: Record, mark: Mark) -> str:
-    """A hint if the mark may follow from another function. The judge says so if it has lent the course's own."""
+    """A hint if wrong values may come from another function that this one calls.
+
+    The judge lends the course's own function for most wrong ones: what is still wrong then has another reason.
+    """
+    if not mark.found or mark.stopped or "did not run" in mark.message:
+        return ""
     wrong = [each.exercise for each in record.marks if each.points < each.of]
-    if not (called := [each for each in _called(record, mark.exercise, wrong) if each not in mark.lent]):
+    other = (each for each in _called(record, mark.exercise, wrong) if each not in mark.lent)
+    if not (called := [each for each in other if not _is_lent(record, each, mark.exercise)]):
         return ""
-    names, verb = [_link(each) for each in called], "is" if len(called) == 1 else "are"
-    return f"<p>It calls your {_listed(names)}, which {verb} not right yet. Fix that first: it may be the reason.</p>"
+    names = _listed([_link(each) for each in called])
+    rest = "is not right yet. Fix that first: it" if len(called) == 1 else "are not right yet. Fix those first: they"
+    return f"<p>It calls your {names}, which {rest} may be the reason.</p>"
 
 
-def _reading(assignment: str, mark: Mark) -> str:
-    notebook, heading = _lesson(assignment, mark.exercise, mark.message)
+def _is_lent(record: Record, called: str, caller: str) -> bool:
+    """Whether the judge offered the caller the course's function instead. `Mark.lent` names only those that it used."""
+    names = [mark.exercise for mark in record.marks]
+    earned = any(mark.points for mark in record.marks if mark.exercise == called)
+    above = names.index(called) < names.index(caller)
+    return above and not earned and not _does_the_same(record.assignment, called, caller)
+
+
+@cache
+def _does_the_same(assignment: str, called: str, caller: str) -> bool:
+    from course_grader import lending  # here: they import PyTorch, which takes seconds, and most pages do without
+    from course_lib.exercises import BANK
+
+    bank = BANK[assignment]
+    return called in bank and caller in bank and lending.does_the_same(bank[called], bank[caller], seed=0)
+
+
+def _reading(assignment: str, mark: Mark, heading: str) -> str:
+    """Where the topic is explained: in a part of the homework, and in a lesson."""
+    part = re.match(r"(\d+)\. ", heading)
+    see = f"See part {part[1]} of the notebook. " if part else ""
+    notebook, section = _lesson(assignment, mark.exercise, mark.message)
     if not notebook:
-        return ""
-    place = f"lesson {int(notebook[:2])}, section “{_text(heading)}”"
+        return f"<p>{see.strip()}</p>" if see else ""
+    place = f"lesson {int(notebook[:2])}, section “{_text(section)}”"
     if repository := colab.repository():
-        # as Jupyter and GitHub make anchors
-        anchor = quote(heading.replace(" ", "-"))
+        anchor = quote(section.replace(" ", "-"))  # as Jupyter and GitHub write anchors
         address = f"https://github.com/{repository}/blob/{colab.BRANCH}/notebooks/{notebook}.ipynb#{anchor}"
         place = f'<a href="{escape(address)}">{place}</a>'
-    return f"<p>Explained in {place}.</p>"
+    return f"<p>{see}Background: {place}.</p>"
 
 
 @cache
@@ -282,9 +381,10 @@ def _lesson(assignment: str, exercise: str, message: str) -> tuple[str, str]:
 def _from_a_person(mark: Mark, entered: Entered) -> str:
     said = []
     if entered.score is not None:
-        said.append(f"{entered.score:g} of {mark.of:g} points, instead of the grader's {mark.points:g}.")
+        said.append(f"{entered.score:g} of {_points(mark.of)}, instead of the grader's {mark.points:g}.")
     if entered.extra_credit:
-        said.append(f"Extra credit: {entered.extra_credit:+g} points.")
+        unit = "point" if abs(entered.extra_credit) == 1 else "points"
+        said.append(f"Extra credit: {entered.extra_credit:+g} {unit}.")
     if entered.look_again:
         said.append("This was entered for an earlier version of your work; a second look is due.")
     points = f"<p>{' '.join(said)}</p>\n" if said else ""
@@ -292,9 +392,10 @@ def _from_a_person(mark: Mark, entered: Entered) -> str:
     return f"<aside>\n<h3>From your instructor</h3>\n{points}{comment}\n</aside>"
 
 
-def _listing(mark: Mark, code: str) -> str:
+def _listing(mark: Mark, code: str, *, folded: bool) -> str:
     if code:
-        return f"<pre><code>{listing.html(code)}</code></pre>"
+        block = f'<pre tabindex="0"><code>{listing.html(code)}</code></pre>'  # tabindex: to scroll it with the keyboard
+        return _folded("Your code", block) if folded else block
     if mark.found or mark.points:  # as by `exec`; otherwise the message says that it is missing
         return '<p class="soft">The cell that defines it was not recognized, so its code is not shown here.</p>'
     return ""
@@ -309,7 +410,7 @@ def _title(release: NotebookNode) -> str:
 
 
 def _headings(release: NotebookNode) -> Mapping[str, str]:
-    """By function, the heading of the part of the notebook that asks for it."""
+    """For each function, the heading of its part of the notebook."""
     heading, found = "", {}
     for cell in release.cells:
         if cell.cell_type == "markdown" and (lines := re.findall(r"^##? (.+)$", cell.source, re.MULTILINE)):
@@ -325,7 +426,8 @@ def _spoken(heading: str) -> str:
 
 
 def _link(exercise: str) -> str:
-    return f'<a href="#{_text(exercise)}"><code>{_text(exercise)}</code></a>'
+    name = _text(exercise)
+    return f'<a href="#{name}"><code>{name.replace("_", "_<wbr>")}</code></a>'
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -337,5 +439,5 @@ def _text(text: str, keep: str = "") -> str:
 
 
 def _said(text: str, keep: str = "") -> str:
-    """A message, with its code in backticks."""
+    """A message as HTML, in which text between backticks becomes code."""
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _text(text, keep))

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from course_grader import colab, feedback, inert, listing
+from course_grader import colab, feedback, inert, listing, submissions
 from course_grader.by_hand import Entered
 from course_grader.records import Record
+from course_grader.stopped import grouped
 from course_lib.exercises import BANK
 from tests.lab import CHROMIUM, chromium_page
 from tests.records import ASSIGNMENT, CELLS, EVIL, NAMES, RELEASE, record
@@ -73,15 +74,15 @@ EVERYTHING = {name: Entered(1, 1, EVIL, look_again=True) for name in ALL}
 EVIL_RECORD = replace(
     record("ann", earned=1, message=EVIL, problem=EVIL),
     cells=[*CELLS, f'def compress(): {EVIL}\n    """</pre><script>alert(1)</script>{{'],
-    stopped=[EVIL],
+    stopped=[EVIL, f"cell 4 stopped: {EVIL}", f"cell 6 stopped: ModuleNotFoundError: No module named '{EVIL}'"],
 )
 
 # Nothing acts ----------------------------------------------------------------------------------------------------
 
 WORDS = "html head meta title style body h1 h2 h3 p bdi div svg rect table tbody tr th td a code span section aside"
-TAGS = {*WORDS.split(" "), "strong", "pre", "ol", "ul", "li"}
+TAGS = {*WORDS.split(" "), "strong", "pre", "ol", "ul", "li", "wbr", "details", "summary"}
 ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "href", "id", "dir"}
-ATTRIBUTES |= {"viewbox", "preserveaspectratio", "aria-hidden", "x", "width", "height"}
+ATTRIBUTES |= {"viewbox", "preserveaspectratio", "aria-hidden", "x", "width", "height", "tabindex"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,7 +91,7 @@ def test_nothing_on_a_page_acts(name: str) -> None:
     page = Seen(text)
     assert {tag for tag, _ in page.tags} <= TAGS
     assert {key for _, attributes in page.tags for key in attributes} <= ATTRIBUTES
-    assert page.values("href") == {f"#{each}" for each in BANK[ASSIGNMENT]}
+    assert page.values("href") == {"#top", *(f"#{each}" for each in BANK[ASSIGNMENT])}
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\ud800-\udfff]", text)
     assert " ".join(inert.plain(name).split()) in page.text
     text.encode("utf-8")
@@ -124,7 +125,7 @@ def test_in_a_browser_a_page_fits_and_nothing_runs(tmp_path: Path) -> None:
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (media, width)
             inside = "all => all.every(each => each.scrollWidth <= each.clientWidth)"
-            assert page.locator("pre").evaluate_all(inside), (media, width)
+            assert page.locator("pre").evaluate_all(inside) == (media == "print"), (media, width)
         line = page.locator("pre span.i24").first  # wraps to the right of where it begins
         edges = "each => [...each.getClientRects(), ...each.querySelector('span').getClientRects()].map(r => r.left)"
         assert len(set(line.evaluate(edges))) > 1
@@ -136,8 +137,12 @@ def test_in_a_browser_a_page_fits_and_nothing_runs(tmp_path: Path) -> None:
 
 def test_a_page_shows_points_messages_headings_and_the_students_own_code() -> None:
     page = seen(replace(record("ann", earned=2, message="wanted `x`, " + EVIL), attempt=2))
-    assert "hw1: latent attention, built by you ann · attempt 2" in page.text and "5 of 20 points" in page.text
-    assert "2. Where a token stands rotate right 3 of 3 points" in page.text
+    assert (
+        "hw1: latent attention, built by you ann · attempt 2" in page.text
+        and "ann · attempt 1" in seen(record("ann")).text
+    )
+    assert "5 of 20 points" in page.text
+    assert "rotate 2. Where a token stands ✓ right 3 of 3 points" in page.text
     assert "Case 1 of 4: wanted x, " + inert.plain(EVIL) in page.text
     assert page.code == ["def rotate(x, positions, theta):\n    return x\n"]
 
@@ -161,12 +166,14 @@ def test_what_a_person_entered_counts_and_is_told_from_the_graders_mark() -> Non
         "kv_cache_elements": Entered(comment="Well done."),
     }
     page = seen(with_code({"kv_cache_elements": 2}, RIGHT), entered)
-    assert "5.75 of 20 points" in page.text and "rotate partly right 2.75 of 3 points" in page.text
+    assert "5.75 of 20 points" in page.text and "2. Where a token stands ◐ partly right 2.75 of 3" in page.text
     assert "The grader gave 0 of 3 points: Case 1 of 4" in page.text
     mine = "From your instructor 2.5 of 3 points, instead of the grader's 0. Extra credit: +0.25 points."
     assert f"{mine} Nearly: mind theta. See me. <b>" in page.text
     assert "instead of the grader's 0. This was entered for an earlier version of your work" in page.text
-    assert "Right" not in page.text and "From your instructor Well done." in page.text
+    assert (
+        "Right" not in page.text and "Revise rotate" not in page.text and "From your instructor Well done." in page.text
+    )
     assert "The grader gave 2" not in page.text, "nobody changed that"
     assert "From your instructor" not in seen(with_code(ALL, RIGHT)).text
 
@@ -182,47 +189,105 @@ def test_what_to_do_next_begins_with_what_others_need() -> None:
     page = seen(with_code({"expanded_attention": 4}, code))
     steps = re.search(r"What to do next (.*?) Run check on each function", page.text)
     assert steps and steps[1] == (
-        "Fix rotate before compress, which calls it. Fix compress before kv_cache_elements, which calls it. "
-        "Fix kv_cache_elements. Write absorbed_attention and attention_flops."
+        "Fix rotate before compress, which calls it: as it should be. "
+        "Fix compress before kv_cache_elements, which calls it: as it should be. "
+        "Fix kv_cache_elements: as it should be. Write absorbed_attention and attention_flops."
     )
-    assert page.text.count("It calls your rotate, which is not right yet.") == 1, "compress does"
-    assert page.text.count("It calls your compress, which is not right yet.") == 1
-    assert "It calls your expanded" not in page.text
     right_by_hand = seen(with_code({"expanded_attention": 4}, code), {"rotate": Entered(3)})
     assert "Fix rotate" not in right_by_hand.text
+    lowered = seen(with_code(ALL, RIGHT), {"rotate": Entered(1)})
+    assert "Revise rotate: your instructor gave other points" in lowered.text and "Fix" not in lowered.text
 
 
-def test_a_function_that_was_lent_is_not_blamed() -> None:
-    code = {**RIGHT, "compress": "def compress(x):\n    return rotate(kv_cache_elements(x))"}
-    made = with_code({}, code)
-    assert "It calls your kv_cache_elements and rotate, which are not right yet." in seen(made).text
-    lent = replace(made, marks=[replace(mark, lent=["rotate"]) for mark in made.marks])
-    assert "It calls your kv_cache_elements, which is not right yet." in seen(lent).text
-    both = [replace(mark, lent=["kv_cache_elements", "rotate"]) for mark in made.marks]
-    assert "It calls" not in seen(replace(made, marks=both)).text
+@pytest.mark.parametrize(("message", "clause"), [
+    ("It ignores the `theta` it is given.", "it ignores the `theta` it is given"),
+    ("This matches a key that is not rotated: without its position a key", "this matches a key that is not rotated"),
+    ("It did not run on case 1 of 3: RuntimeError. The line: `x`.", "it did not run on case 1 of 3: RuntimeError"),
+    ("Case 2 of 5: wanted 7.5, got 8.", "wanted 7.5, got 8"),
+    ("The values are right. But all keys are made: fold w_uk.", "all keys are made"),
+    ("MLA has no keys; it has latents.", "MLA has no keys"),
+    ("x" * 50 + " " + "y" * 100, "x" * 50 + " ..."),
+    ("", ""),
+])  # fmt: skip
+def test_what_to_do_next_says_what_is_wrong(message: str, clause: str) -> None:
+    assert feedback._clause(message) == clause
+
+
+def blamed(
+    earned: Mapping[str, float], code: Mapping[str, str], message: str = "Case 1 of 3: wrong",
+    lent: list[str] | None = None,
+) -> list[str]:  # fmt: skip
+    """Functions that a section names as the possible reason."""
+    made = with_code(earned, {**RIGHT, **code})
+    text = seen(replace(made, marks=[replace(mark, message=message, lent=lent or []) for mark in made.marks])).text
+    return re.findall(r"It calls your (.*?), which (?:is|are) not right yet", text)
+
+
+def test_only_a_function_that_was_not_lent_can_be_the_reason() -> None:
+    caller = {"compress": "def compress(x):\n    return rotate(x)"}
+    assert blamed({}, caller) == [], "compress was judged with the course's rotate, if it called any"
+    assert blamed({"rotate": 1.5}, caller) == ["rotate"], "what earns points is not lent"
+    assert blamed({"rotate": 1.5}, caller, lent=["rotate"]) == []
+    assert blamed({}, {"rotate": "def rotate(x):\n    return compress(x)"}) == ["compress"], "it is further down"
+    same = {"absorbed_attention": "def absorbed_attention(*x):\n    return expanded_attention(*x)"}
+    assert blamed({}, same) == ["expanded_attention"], "lending it would be the whole solution"
+    both = {"rotate": "def rotate(x):\n    return compress(x) + attention_flops(x)"}
+    assert blamed({}, both) == ["compress and attention_flops"]
+    assert blamed({"rotate": 1.5}, caller, "It did not run on case 1 of 3: RuntimeError.") == []
 
 
 def test_functions_that_call_each_other_have_an_end() -> None:
     code = {"rotate": "def rotate(x):\n    return compress(x)", "compress": "def compress(x):\n    return rotate(x)"}
     text = seen(with_code({}, code)).text
-    assert "Fix rotate before compress, which calls it." in text and "Fix compress before rotate" in text
+    assert "Fix rotate before compress, which calls it: " in text and "Fix compress before rotate" in text
 
 
 def test_if_all_is_right_there_is_nothing_to_do() -> None:
     page = seen(replace(with_code(ALL, RIGHT), stopped=["cell 3 stopped: ModuleNotFoundError: no `pandas`"]))
     assert "20 of 20 points" in page.text and "there is nothing left to do" in page.text
-    assert "cost no points: Cell 3 stopped: ModuleNotFoundError: no pandas" in page.text
-    assert "What to do next" not in page.text and "Explained in" not in page.text
+    assert "cost no points. (Only code cells are counted, from the top.) Cell 3 def compress" in page.text
+    assert "What to do next" not in page.text and "Background" not in page.text
 
 
 def test_cells_that_stopped_come_first() -> None:
-    page = seen(replace(record("ann"), stopped=["cell 3 stopped: NameError", "cell 9 took too long"]))
-    assert "What to do next Check the cells that stopped" in page.text
-    assert "Cell 3 stopped: NameError Cell 9 took too long" in page.text
+    page = seen(
+        replace(record("ann"), stopped=["cell 3 stopped: NameError", "cell 9 took too long", "most cells hang"])
+    )
+    assert "What to do next These cells stopped while grading. Functions that use what they define fail" in page.text
+    assert "Cell 3 helper = '</pre><script>alert(1)</script>' stopped: NameError" in page.text
+    assert "Cell 9 took too long Most cells hang" in page.text, "there is no cell 9 to show"
+
+
+def test_what_follows_from_a_stopped_cell_is_folded_and_so_are_many() -> None:
+    cells = ["# data\nimport pandas as pd", "x = pd.read()", "y = x + 1", "1/0", "x_ = 1", "z", "open('a')", "assert 0"]
+    said = [
+        "ModuleNotFoundError: No module named 'pandas.io'",
+        *(f"NameError: name '{n}' is not defined" for n in "px"),
+    ]
+    said[1] = said[1].replace("'p'", "'pd'")
+    said += ["ZeroDivisionError", "KeyError", "NameError: name 'z' is not defined", "OSError", "AssertionError: "]
+    stopped = [f"cell {number} stopped: {each}" for number, each in enumerate(said, 1)]
+    found = grouped(stopped, cells)
+    assert [(each.cell, [later.cell for later in each.later]) for each in found] == [
+        (1, [2, 3]), (4, []), (5, []), (6, []), (7, []), (8, [])
+    ]  # fmt: skip
+    assert found[-1].message == "stopped: AssertionError"
+    assert found[0].message == (
+        "stopped: `pandas` is not available where notebooks are graded. Remove the import if no graded function needs "
+        "it, or ask your instructor to add it."
+    )
+    page = seen(replace(record("ann"), cells=cells, stopped=stopped))
+    assert "Cell 1 # data stopped: pandas is not available" in page.text
+    assert "2 later cells stopped because of this Cell 2 x = pd.read() stopped: NameError" in page.text
+    assert "Cell 5 x_ = 1 stopped: KeyError 3 more Cell 6 z" in page.text
+    assert [tag for tag, _ in page.tags].count("details") == 2
+    assert all("open" not in attributes for tag, attributes in page.tags if tag == "details")
 
 
 def test_a_mistake_is_explained_in_a_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Explained in lesson 2, section “Position spoils it”." in seen(record("ann")).text
+    background = "See part 2 of the notebook. Background: lesson 2, section “Position spoils it”."
+    assert background in seen(record("ann")).text
+    assert feedback._reading(ASSIGNMENT, record("ann").marks[1], "No number").startswith("<p>Background: lesson 2")
     section = BANK["hw1_mla"]["rotate"].lesson
     monkeypatch.setattr(colab, "repository", lambda: "ann/course")
     links = seen(record("ann")).values("href")
@@ -243,10 +308,36 @@ def test_a_notebook_that_could_not_be_graded_says_why_and_has_no_dead_links() ->
     page = seen(replace(record("ann", problem="The file is `empty`."), cells=[]))
     assert "Your notebook could not be graded The file is empty." in page.text
     assert "Check that this is the right file" in page.text and "Case 1" not in page.text
+    assert "Not graded It counts as 0 of 20 points until" in page.text and "not right" not in page.text
     assert page.values("href") == set() == page.values("id")
     other = seen(record("ann", problem="It defines none of the functions."))
-    assert other.values("href") == {f"#{name}" for name in other.values("id")} != set()
-    assert "need not do anything" in seen(replace(record("ann", problem="It could not be marked."), digest="")).text
+    assert other.values("href") == {"#top", *(f"#{name}" for name in other.values("id"))} != {"#top"}
+    failed = seen(replace(record("ann", problem="It could not be marked."), digest=""), {"rotate": Entered(3)}).text
+    assert "need not do anything" in failed and "compress – not graded" in failed and "rotate ✓ right 3 of 3" in failed
+    assert "✗" not in failed and "Background" not in failed
+
+
+def test_a_student_of_whom_two_files_arrived_need_not_do_anything(tmp_path: Path) -> None:
+    for name in "ann.ipynb", "ann/hw1_mla/hw1_mla.ipynb":
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (submission,) = submissions.collect(tmp_path, ASSIGNMENT)
+    page = seen(replace(record("ann", problem=submission.problem), digest="", cells=[]))
+    assert "Your instructor has to choose one; you need not do anything." in page.text
+    assert "ann.ipynb" not in page.text and "What to do next" not in page.text
+
+
+def test_one_point_is_not_one_points() -> None:
+    ann = record("ann")
+    one = replace(ann, marks=[replace(ann.marks[0], of=1)])
+    page = seen(one, {ann.marks[0].exercise: Entered(0.5, 1)}).text
+    assert "of 1 point " in page and "+1 point." in page and "1 points" not in page
+
+
+def test_the_code_of_right_functions_is_folded() -> None:
+    text = feedback.page(with_code({"rotate": 3}, RIGHT), RELEASE, {})
+    assert re.findall(r"<summary>Your code</summary>\n<pre.*?<span class=\"nf\">(\w+)", text) == ["rotate"]
+    assert text.count("<pre") == len(RIGHT)
 
 
 def test_code_that_was_not_found_is_not_called_missing() -> None:
@@ -285,7 +376,7 @@ def test_a_function_that_the_course_no_longer_has_is_shown_without_a_lesson() ->
     ann = record("ann")
     gone = replace(ann.marks[0], exercise="renamed_since")
     page = Seen(feedback.page(replace(ann, marks=[gone, *ann.marks[1:]]), RELEASE, {})).text
-    assert "renamed_since" in page and page.count("Explained in") == len(ann.marks) - 1
+    assert "renamed_since" in page and page.count("Background: lesson") == len(ann.marks) - 1
 
 
 @pytest.mark.parametrize(
@@ -305,7 +396,7 @@ def test_a_page_is_made_again_after_a_change_of_the_course(
 def test_a_link_to_a_lesson_survives_any_heading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback, "_lesson", lambda *_: ("03_x", 'Is "a#b" 5%?'))
     monkeypatch.setattr(feedback.colab, "repository", lambda: "a/b")
-    assert "03_x.ipynb#Is-%22a%23b%22-5%25%3F" in feedback._reading(ASSIGNMENT, record("ann").marks[0])
+    assert "03_x.ipynb#Is-%22a%23b%22-5%25%3F" in feedback._reading(ASSIGNMENT, record("ann").marks[0], "")
 
 
 # Code ------------------------------------------------------------------------------------------------------------
