@@ -7,7 +7,7 @@ import sys
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -35,6 +35,7 @@ BARE = (
     "whom you trust."
 )
 AGAIN = "Once bubblewrap works, --student NAME grades one of them again."
+MOST_NAMED = 5  # students named in one line of the summary; the rest are counted
 GO_ON = "What is graded is kept: the same command with --resume continues."
 console = Console(highlight=False)
 
@@ -75,25 +76,26 @@ def grade(order: Order) -> bool:
     if order.require_sandbox:
         _kind(order)
     _say(
-        f"left out, not a submission of {order.assignment}: {each}"
+        f"Skipped {each}: not a submission of {order.assignment}"
         for each in left_out(order.submissions, order.assignment)
     )
     _say(notes(submissions))
     refusal = f"another run is using {order.out}: wait until it ends, or choose another --out"
     with files.locked(order.out / ".lock", refusal):
-        return _grade(order, pages, chosen)
+        return _grade(order, pages, submissions, chosen)
 
 
-def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submission]) -> bool:
+def _grade(
+    order: Order, pages: nbformat.NotebookNode, submissions: Sequence[Submission], chosen: Sequence[Submission]
+) -> bool:
     store = Store(order.out, order.assignment)
     if order.student is None and not order.resume:
         _refuse(store.records(), order)
     due = store.due(chosen, again=order.student is not None)
     for record in due.kept:
-        _say(f"{record.student}, {each}" for each in problems(record))
-    _say(f"{student}: {why} The record from before is kept." for student, why in due.unread.items())
-    if due.missing:
-        _mark(order, store, due.missing)
+        store.keep(record)
+        _say(_lines(record))
+    now = _mark(order, store, due.missing) if due.missing else set[str]()
     records, folder = store.records(), order.out / order.assignment
     for record in tqdm(records, desc="formgrader", unit="notebook", disable=None):
         formgrader.write_notebook(order.out, record, pages)
@@ -103,27 +105,41 @@ def _grade(order: Order, pages: nbformat.NotebookNode, chosen: Sequence[Submissi
     for record in tqdm(records, desc="feedback", unit="page", disable=None):
         write_feedback(folder, record, pages, entries.get(record.student, {}))
     remove_others(folder, records)
-    _report(records, entries, folder, len({record.student for record in records} - {each.student for each in chosen}))
+    _report(records, entries)
+    console.print(Text(_counted(records, now, {each.student for each in submissions})), soft_wrap=True)
+    written = f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"
+    console.print(Text(written), soft_wrap=True)
     if trouble:
         console.print(Text(trouble, style="bold red"), soft_wrap=True)
     return not trouble
 
 
-def _mark(order: Order, store: Store, missing: Sequence[Submission]) -> None:
+def _mark(order: Order, store: Store, missing: Sequence[Submission]) -> set[str]:
+    """Returns the students who were graded, and says which grades fell."""
     from course_grader import grading  # here: importing PyTorch takes seconds, and often nothing is missing
 
     warnings.filterwarnings("ignore", "A worker stopped while")  # joblib replaces workers that have grown
     warnings.filterwarnings("ignore", r"\d+ tasks ")  # joblib, after an interrupted run; --resume grades them
     jobs = grading.fitting_jobs(order.jobs, order.limits) if order.cluster is None else order.jobs or 1
     again, kind = order.student is not None, _kind(order)
+    before, now = {each.student: each.points for each in map(store.__getitem__, missing) if each}, set[str]()
     try:
         for record in grading.grade(
             missing, store, jobs=jobs, cluster=order.cluster, again=again, limits=order.limits, kind=kind
         ):
-            for each in problems(record):
-                tqdm.write(inert.plain(f"{record.student}, {each}"))
+            now.add(record.student)
+            lines = _lines(record)
+            if record.final and (was := before.get(record.student, 0)) > record.points:
+                lines.append(f"{record.student}: was {was:g}, now {record.points:g}")
+            for each in lines:
+                tqdm.write(inert.plain(each))
     except UnavailableError as error:
         raise ValueError(f"{error} {GO_ON}") from None
+    return now
+
+
+def _lines(record: Record) -> list[str]:
+    return [f"{record.student}: {each}" for each in problems(record)]
 
 
 def _gradebook(out: Path, pages: nbformat.NotebookNode, records: Sequence[Record]) -> tuple[by_hand.Entries, str]:
@@ -188,9 +204,33 @@ def _kind(order: Order) -> str | None:
     return kind if order.cluster is None or order.require_sandbox else None
 
 
-def _report(records: Sequence[Record], entries: by_hand.Entries, folder: Path, elsewhere: int) -> None:
+def _counted(records: Sequence[Record], now: Set[str], handed_in: Set[str]) -> str:
+    """How many notebooks there are, and what this run did with them: "8 notebooks: 2 graded now, 6 unchanged"."""
+    unread = [each.student for each in records if each.unread and each.graded and each.student in handed_in]
+    gone = [each.student for each in records if each.student not in handed_in]
+    graded = len(now - set(unread))
+    parts = [f"{graded} graded now"] * bool(graded)
+    if unchanged := len(records) - graded - len(unread) - len(gone):
+        parts.append(f"{unchanged} unchanged")
+    if unread:
+        parts.append(f"{len(unread)} whose new file cannot be read ({_named_students(unread)})")
+    if gone:
+        parts.append(f"{len(gone)} whose file is gone ({_named_students(gone)})")
+    return f"{len(records)} notebook{'s' * (len(records) != 1)}: {', '.join(parts)}"
+
+
+def _named_students(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(map(inert.plain, names[:MOST_NAMED]))}{more}"
+
+
+def _students(number: int, one: str, many: str) -> str:
+    return f"1 student {one}" if number == 1 else f"{number} students {many}"
+
+
+def _report(records: Sequence[Record], entries: by_hand.Entries) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for heading in ("exercise", "mean", "of", "all points", "none"):
+    for heading in ("exercise", "mean", "of", "all points", "no points"):
         table.add_column(heading, justify="left" if heading == "exercise" else "right")
     exercises = dict.fromkeys(mark.exercise for record in records for mark in record.marks)
     entered = {record.student: entries.get(record.student, {}) for record in records}
@@ -202,20 +242,29 @@ def _report(records: Sequence[Record], entries: by_hand.Entries, folder: Path, e
         table.add_row(name, f"{statistics.mean(points):.2f}", f"{of:g}", str(full), str(points.count(0)))
     console.print(table)
     mean = statistics.mean(by_hand.total(record, entered[record.student]) for record in records)
-    notebooks = "1 notebook" if len(records) == 1 else f"{len(records)} notebooks"
-    more = f" ({elsewhere} of them graded before, and not in this run)" if elsewhere else ""
-    console.print(f"{notebooks}{more}: {mean:.2f} of {max(record.of for record in records):g} points on average")
-    if by_people := sum(
-        each.score is not None or bool(each.extra_credit) for given in entries.values() for each in given.values()
+    console.print(f"{mean:.2f} of {max(record.of for record in records):g} points on average")
+    if entered_by_hand := sum(
+        any(each.score is not None or each.extra_credit for each in given.values()) for given in entries.values()
     ):
-        console.print(f"with scores that people entered: {by_people}")
-    graded_otherwise = sum(bool(record.problem) or any(mark.stopped for mark in record.marks) for record in records)
+        console.print(_students(entered_by_hand, "has scores entered by hand", "have scores entered by hand"))
+    problem = sum(bool(record.problem) or any(mark.stopped for mark in record.marks) for record in records)
     stopped = sum(bool(record.stopped) for record in records)
-    console.print(f"with a problem: {graded_otherwise}; with cells that stopped: {stopped}; see grades.csv")
-    kinds = Counter(record.sandbox for record in records)
-    console.print(f"sandbox: {', '.join(f'{kind} ({number})' for kind, number in sorted(kinds.items()))}")
-    if kinds["bare"]:
-        warning = f"{kinds['bare']} of these were graded without a sandbox, with all your permissions. {AGAIN}"
-        console.print(Text(warning, style="bold red"))
-    written = f"{folder}: grades.csv, feedback/, gradescope/; {folder.parent}: gradebook.db for nbgrader"
-    console.print(Text(written), soft_wrap=True)
+    if problem or stopped:
+        students = _students(problem, "has a problem", "have a problem")
+        has = "has" if stopped == 1 else "have"
+        console.print(f"{students}; {stopped} {has} cells that stopped (see grades.csv)")
+    _report_sandboxes(Counter(record.sandbox for record in records if record.cells))
+
+
+def _report_sandboxes(kinds: Counter[str]) -> None:
+    """By the kinds of `Sandbox`, how many notebooks ran in one."""
+    bare = kinds["bare"]
+    numbers = {name: number for name, number in (("bubblewrap", kinds.total() - bare), ("none", bare)) if number}
+    if len(numbers) == 1:
+        console.print(f"sandbox: {next(iter(numbers))}")
+    elif numbers:
+        console.print(f"sandbox: {', '.join(f'{name} ({number})' for name, number in numbers.items())}")
+    if bare:
+        graded = "1 notebook was" if bare == 1 else f"{bare} notebooks were"
+        warning = f"{graded} graded without a sandbox, with all your permissions. {AGAIN}"
+        console.print(Text(warning, style="bold red"), soft_wrap=True)

@@ -55,15 +55,17 @@ def grade(
 ) -> Iterator[Record]:  # fmt: skip
     """Marks what is not marked yet, `jobs` at a time, and yields each record as it comes, those of before first.
 
-    A notebook that has changed since is a new attempt, with new inputs. One that cannot be read any more keeps its
-    marks. `again` marks unchanged ones as well, with the same inputs. Notebooks that cannot be marked for a reason that
-    is not theirs, such as a shortage of memory, are marked again at the end, one at a time; these yield two records.
+    A notebook that has changed since is a new attempt, with new inputs. A file that cannot be read changes no marks of
+    an earlier notebook. `again` marks unchanged ones as well, with the same inputs. Notebooks that cannot be marked for
+    a reason that is not theirs, such as a shortage of memory, are marked again at the end, one at a time; these yield
+    two records.
 
     Raises:
         UnavailableError: no sandbox can be started, or a process that marks was killed.
     """
     secret, due = store.secret(), store.due(submissions, again=again)
-    yield from due.kept
+    for record in due.kept:
+        yield store.keep(record)
     missing, unfinished = due.missing, list[Submission]()
     one = partial(mark, assignment=store.assignment, secret=secret, limits=limits, kind=kind)
 
@@ -75,8 +77,8 @@ def grade(
         results: Any = Parallel(n_jobs=jobs, **options)(work)
         by_student = {each.student: each for each in missing}
         for record in results:
-            store.keep(record)
-            yield by_student[record.student], record
+            stored = store.keep(record)
+            yield by_student[record.student], stored if record.unread else record
 
     with (
         parallel_config("loky", initializer=_leave_with, initargs=(os.getpid(),)),
@@ -86,7 +88,7 @@ def grade(
     ):
         at_once = len(missing) if cluster else min(jobs, len(missing))
         for submission, record in marked(missing, alone=at_once == 1):
-            if at_once > 1 and record.cells and not record.digest:
+            if at_once > 1 and not record.final:
                 unfinished.append(submission)
             else:
                 bar.update()
@@ -150,7 +152,8 @@ def mark(
         problem, digest = f"It could not be marked: {type(error).__name__} {error}", ""
         box.close()
     seconds = round(time.monotonic() - began, 2)
-    return Record(student, assignment, attempt, digest, box.kind, seconds, marks, problem, page.cells, stopped)
+    unread = bool(page.problem)
+    return Record(student, assignment, attempt, digest, box.kind, seconds, marks, problem, page.cells, stopped, unread)
 
 
 @cache

@@ -12,6 +12,10 @@ from course_grader.submissions import Submission
 from course_lib import files
 
 MOST_BYTES, MOST_CELLS, MOST_CODE = 20 << 20, 5_000, 2 << 20  # of a file, in a notebook, characters in all its cells
+INSTEAD = {  # what is often handed in by mistake, as `files.parsed` calls it
+    "a web page": "This is a web page. Download the notebook itself (on GitHub: Download raw file).",
+    "a script": "This is a Python script. Hand in the notebook it was exported from.",
+}
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead to other people's work; a pipe never ends
 
 
@@ -49,7 +53,7 @@ def code_cells(content: bytes) -> list[str]:
     try:
         notebook = files.parsed(content, errors="replace")
     except ValueError as error:
-        raise UnreadableError(f"The file is {error}. Hand in a notebook (.ipynb) that opens in Jupyter.") from None
+        raise UnreadableError(_instead(str(error))) from None
     sources = [_source(cell) for cell in _cells(notebook) if _is_code(cell)]
     if len(sources) > MOST_CELLS or sum(map(len, sources)) > MOST_CODE:
         raise UnreadableError(
@@ -57,6 +61,11 @@ def code_cells(content: bytes) -> list[str]:
             f"{MOST_CELLS:,} cells and {MOST_CODE:,} characters."
         )
     return sources
+
+
+def _instead(what: str) -> str:
+    known = next((said for start, said in INSTEAD.items() if what.startswith(start)), "")
+    return known or f"The file is {what}. Hand in a notebook (.ipynb) that opens in Jupyter."
 
 
 def _content(path: Path) -> bytes:

@@ -37,7 +37,7 @@ def problems(record: Record) -> list[str]:
     A wrong answer is not a problem.
     """
     if record.problem:
-        said = [f"notebook: {record.problem}"]
+        said = [record.problem]
     else:
         said = [f"{mark.exercise}: {mark.message}" for mark in record.marks if mark.stopped]
     said += record.stopped[:MOST_STOPPED]
@@ -129,8 +129,16 @@ def _entered(record: Record, entered: Mapping[str, Entered]) -> str:
 
 def _said(points: float, entered: Entered) -> list[str]:
     """What a person entered in place of the grader's points, or on top of them."""
-    said = [] if entered.score is None else [f"a person entered {entered.score:g} instead of {points:g} points"]
-    return said + ([f"a person added {entered.extra_credit:g} points"] if entered.extra_credit else [])
+    said, credit = [], entered.extra_credit
+    if entered.score is not None:
+        said.append(f"{_points(entered.score)} entered by hand instead of {points:g}")
+    if credit:
+        said.append(f"{_points(abs(credit))} {'added' if credit > 0 else 'subtracted'} by hand")
+    return said
+
+
+def _points(number: float) -> str:
+    return f"{number:g} point{'' if number == 1 else 's'}"
 
 
 def _name(text: str) -> str:

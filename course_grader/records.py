@@ -8,7 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from course_grader import notebook
@@ -44,6 +44,7 @@ class Record:
     problem: str = ""  # why the notebook could not be read or run
     cells: list[str] = field(default_factory=list)  # the code that was marked
     stopped: list[str] = field(default_factory=list)  # a sentence for each cell that raised or was ended
+    unread: bool = False  # `problem` says why the last file could not be read; marks and code are of an earlier one
 
     @property
     def slug(self) -> str:
@@ -53,6 +54,16 @@ class Record:
     def code(self) -> str:
         """A hash of all the code that was marked."""
         return hashlib.sha256("\0".join(self.cells).encode(errors="backslashreplace")).hexdigest()
+
+    @property
+    def graded(self) -> bool:
+        """Whether the marks are those of a notebook that was run. All other records have no points."""
+        return not self.problem or (self.unread and bool(self.cells or self.points))
+
+    @property
+    def final(self) -> bool:
+        """Not so if grading failed for a reason that is not the notebook's."""
+        return bool(self.digest) or not self.cells
 
     @property
     def points(self) -> float:
@@ -67,8 +78,7 @@ class Record:
 class Due:
     """What a run has to do."""
 
-    kept: list[Record]  # marked before, and unchanged
-    unread: dict[str, str]  # of those, students whose notebook cannot be read any more, and why
+    kept: list[Record]  # graded before; their file is unchanged, or cannot be read any more
     missing: list[Submission]  # to be marked
 
 
@@ -98,46 +108,53 @@ class Store:
     def due(self, submissions: Sequence[Submission], *, again: bool = False) -> Due:
         """Compares the submissions with the records; `again` marks unchanged ones as well.
 
-        A notebook that has changed is to be marked. One that cannot be read any more keeps its marks.
+        A notebook that has changed is to be marked. A file that is not a notebook, or that is gone, changes no marks of
+        a notebook that was graded before: the record of that one is kept, with the reason in `problem`.
         """
-        due = Due([], {}, [])
+        due = Due([], [])
         for submission in submissions:
             before, page = self[submission], notebook.read(submission)
-            if before is None or (page.digest and (again or page.digest != before.digest)):
+            if before is not None and before.graded:
+                if page.problem:
+                    due.kept.append(_with_unread(before, page.problem))
+                elif page.digest == before.digest and not again:
+                    due.kept.append(replace(before, problem="", unread=False))
+                else:
+                    due.missing.append(submission)
+            elif before is None or (again and page.digest) or not _same(before, page):
                 due.missing.append(submission)
-            elif not page.digest and not _was_read(before) and page.problem != before.problem:
-                due.missing.append(submission)  # nothing to lose, and another reason why there is nothing
             else:
                 due.kept.append(before)
-                if not page.digest and _was_read(before):
-                    due.unread[submission.student] = page.problem
         return due
 
     def attempt(self, submission: Submission, page: Page) -> int:
         """The number of this attempt. The same notebook has the same number, and so the same inputs."""
         before = self[submission]
-        if before is None or not _was_read(before):
+        if before is None or not (page.digest and _was_read(before)):
             return 1 if before is None else before.attempt
         same = page.digest == before.digest if before.digest else page.cells == before.cells
         return before.attempt if same else before.attempt + 1
 
-    def keep(self, record: Record) -> None:
-        """Stores a record. If the file has vanished, or marking the same code again failed, the earlier record stays,
-        so that the student loses no points.
+    def keep(self, record: Record) -> Record:
+        """Stores a record, and returns what counts now. The marks of a notebook that was graded before stay if there is
+        no new notebook, or if grading the same code again failed, so that the student loses no points.
         """
-        text = json.dumps(asdict(record), indent=1)
         path = self._path(Submission(record.student, Path()))
-        with suppress(FileNotFoundError):
+        before = self._read(path) if path.exists() else None
+        if before and before.digest and not record.digest and not record.unread and record.cells == before.cells:
+            return before
+        if before and record.unread and not record.cells and before.graded:
+            record = _with_unread(before, record.problem)
+        text = json.dumps(asdict(record), indent=1)
+        if before:
             replaced = path.read_text(encoding="utf-8")
-            before = self._read(path)
-            if before.digest and not record.digest and record.cells in ([], before.cells):
-                return
             if replaced != text:
                 # named by its content, so that nothing is overwritten, however often a run is interrupted here
                 number = hashlib.sha256(replaced.encode()).hexdigest()[:8]
                 name = f"{path.stem}.attempt-{before.attempt}.{number}.json"
                 write(self.folder / EARLIER / name, replaced, lasting=True)
         write(path, text, lasting=True)
+        return record
 
     def _path(self, submission: Submission) -> Path:
         """Found by the student's key: earlier versions of the course spelled the name in another way."""
@@ -183,6 +200,7 @@ def _well_formed(record: Record) -> bool:
         all(isinstance(each, list) for each in lists)
         and all(isinstance(each, str) for each in (*texts, *(item for each in lists for item in each)))
         and isinstance(record.attempt, int) and record.attempt >= 1
+        and isinstance(record.unread, bool)
         and isinstance(record.seconds, int | float)
         and len({mark.exercise for mark in marks}) == len(marks) > 0
         and all(mark.of > 0 and math.isfinite(mark.of) and 0 <= mark.points <= mark.of for mark in marks)
@@ -192,6 +210,16 @@ def _well_formed(record: Record) -> bool:
 def _was_read(record: Record) -> bool:
     """The notebook could be read, whether or not marking it then failed."""
     return bool(record.digest or record.cells)
+
+
+def _same(record: Record, page: Page) -> bool:
+    """Nothing new was handed in since this record, which has no marks."""
+    return record.digest == page.digest and (record.problem if record.unread else "") == page.problem
+
+
+def _with_unread(graded: Record, problem: str) -> Record:
+    said = f"{problem} The points are those of attempt {graded.attempt}."
+    return replace(graded, problem=said, unread=True)
 
 
 def write(path: Path, text: str, mode: int = 0o644, *, lasting: bool = False) -> None:

@@ -43,9 +43,10 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Calls:
         calls.append({"students": [each.student for each in submissions], **options})
         for each in submissions:
             page = read(each)
-            made = replace(record(each.student, earned=2), attempt=store.attempt(each, page), digest=page.digest)
-            store.keep(made)
-            yield made
+            made = record(each.student, earned=2 if page.cells else 0, problem=page.problem)
+            made = replace(made, attempt=store.attempt(each, page), digest=page.digest)
+            made = replace(made, cells=page.cells, unread=bool(page.problem))
+            yield store.keep(made)
 
     monkeypatch.setattr(grading, "grade", grade)
     monkeypatch.setattr(command, "best_kind", lambda: "private")
@@ -86,8 +87,13 @@ def test_a_class_is_marked_and_everything_is_written(handed_in: Path, marked: Ca
             "limits": Limits(),
         }
     ]
-    assert "3 notebooks: 5.00 of 20 points on average" in text and "sandbox: private (3)" in text
-    assert "rotate 3.00 3 3 0" in text and "compress 0.00 3 0 3" in text and "NO SANDBOX" not in text
+    assert "5.00 of 20 points on average sandbox: bubblewrap 3 notebooks: 3 graded now" in text
+    assert (
+        "of all points no points" in text
+        and "rotate 3.00 3 3 0" in text
+        and "compress 0.00 3 0 3" in text
+        and "NO SANDBOX" not in text
+    )
     out = handed_in.parent / "grades"
     slugs = [record(name).slug for name in ("ann", "bob", "Zoë, M.")]
     files = contents(out)
@@ -156,7 +162,7 @@ def test_records_that_are_there_are_not_mixed_with_new_ones(handed_in: Path, mar
     assert contents(handed_in.parent / "grades") == before and len(marked) == 1
     assert run(handed_in, "--resume")[0] == 0
     assert len(marked) == 1, "nothing is missing"
-    (handed_in / "bob.ipynb").write_text("{}")
+    (handed_in / "bob.ipynb").write_text('{"cells": []}')
     assert run(handed_in, "--resume")[0] == 0
     assert marked[1]["students"] == ["bob"] and not marked[1]["again"]
 
@@ -167,9 +173,8 @@ def test_one_student_is_graded_again(handed_in: Path, marked: Calls) -> None:
     code, text = run(handed_in, "--student", "bob")
     assert code == 0 and marked[1]["students"] == ["bob"] and marked[1]["again"]
     assert contents(handed_in.parent / "grades" / ASSIGNMENT) == before, "the same notebook, the same attempt"
-    assert "3 notebooks (2 of them graded before, and not in this run)" in text
-    assert run(handed_in, "--student", "Bob")[1].endswith("no submission of 'Bob'; similar names: bob")
-    (handed_in / "bob.ipynb").write_text('{"cells": []}')
+    assert "3 notebooks: 1 graded now, 2 unchanged" in text
+    (handed_in / "bob.ipynb").write_text('{"cells": [{"cell_type": "code", "source": "x"}]}')
     run(handed_in, "--student", "bob")
     after = contents(handed_in.parent / "grades" / ASSIGNMENT)
     bob = record("bob").slug
@@ -240,11 +245,11 @@ def test_who_was_marked_before_stays_where_others_come_later(handed_in: Path, ma
     run(handed_in)
     for name in ("ann", "bob"):
         (handed_in / f"{name}.ipynb").unlink()
-    (handed_in / "late.ipynb").write_text("{}")
+    (handed_in / "late.ipynb").write_text('{"cells": []}')
     code, text = run(handed_in, "--resume")
     table = (handed_in.parent / "grades" / ASSIGNMENT / "grades.csv").read_text()
     assert code == 0 and [row["student"] for row in rows(table)] == ["Zoë, M.", "ann", "bob", "late"]
-    assert "4 notebooks (2 of them graded before" in text
+    assert "4 notebooks: 1 graded now, 1 unchanged, 2 whose file is gone (ann, bob)" in text
 
 
 def test_a_run_with_nothing_to_do_loads_neither_the_judge_nor_nbgrader(handed_in: Path, marked: Calls) -> None:
@@ -253,7 +258,7 @@ def test_a_run_with_nothing_to_do_loads_neither_the_judge_nor_nbgrader(handed_in
     arguments = [sys.executable, "-X", "importtime", "-m", "course_grader", "grade", str(handed_in), "--resume"]
     arguments += ["--assignment", ASSIGNMENT, "--out", str(handed_in.parent / "grades")]
     done = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "COLUMNS": "400"})
-    assert done.returncode == 0 and "3 notebooks: 5.00 of 20 points" in done.stdout
+    assert done.returncode == 0 and "3 notebooks: 3 unchanged" in done.stdout
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "nbformat" in loaded and not loaded & {"torch", "joblib", "dask", "nbgrader", "nbconvert", "sqlalchemy"}
     assert contents(handed_in.parent / "grades") == before
@@ -307,14 +312,16 @@ def test_what_people_entered_is_in_every_output(handed_in: Path, marked: Calls) 
     run(handed_in)
     folder = handed_in.parent / "grades"
     enter(folder, "bob", "compress", score=2.5, credit=1.0, comment="A good idea.\n=1+1")
+    enter(folder, "bob", "rotate", score=3)
     code, text = run(handed_in, "--resume")
-    assert code == 0 and "3 notebooks: 6.17 of 20 points on average" in text
+    assert code == 0 and "6.17 of 20 points on average" in text
     assert "compress 1.17 3 1 2" in text
-    assert "scores that people entered: 1" in text
+    assert "1 student has scores entered by hand" in text, "students, not scores"
     rows_ = {row["student"]: row for row in rows((folder / ASSIGNMENT / "grades.csv").read_text())}
     assert (rows_["bob"]["points"], rows_["bob"]["compress"]) == ("8.5", "3.5")
     assert rows_["bob"]["entered"] == (
-        "compress: a person entered 2.5 instead of 0 points; compress: a person added 1 points"
+        "rotate: 3 points entered by hand instead of 3; compress: 2.5 points entered by hand instead of 0; "
+        "compress: 1 point added by hand"
     )
     assert rows_["bob"]["comments"] == r"compress: A good idea.\n=1+1" and rows_["ann"]["entered"] == ""
     result = json.loads((folder / ASSIGNMENT / "gradescope" / f"{record('bob').slug}.json").read_text())
@@ -326,15 +333,56 @@ def test_what_people_entered_is_in_every_output(handed_in: Path, marked: Calls) 
 def test_notebooks_in_odd_places_and_unread_ones_are_reported(handed_in: Path, marked: Calls) -> None:
     place = handed_in / "deep" / ASSIGNMENT / "x" / "hw.ipynb"
     place.parent.mkdir(parents=True)
-    place.write_text("{}")
-    (handed_in / "Bob.ipynb").write_text("{}")
+    for path in (place, handed_in / "Bob.ipynb"):
+        path.write_text('{"cells": []}')
     code, text = run(handed_in)
     assert code == 0 and "deep: read from hw1_mla/x/hw.ipynb, below the usual folder" in text
     assert "Bob and bob differ only by case, and are graded as different students" in text
     place.unlink()
     code, text = run(handed_in, "--resume")
     assert code == 0 and "deep: The folder has no file hw1_mla.ipynb, only x/. Hand in one" in text
-    assert "The record from before is kept." in text and len(marked) == 1
+    assert "The points are those of attempt 1." in text and len(marked) == 1
+
+
+WEB_PAGE = "This is a web page. Download the notebook itself (on GitHub: Download raw file)."
+
+
+def test_a_file_that_is_not_a_notebook_leaves_the_points_and_says_so_everywhere(handed_in: Path, marked: Calls) -> None:
+    """Also a second file of the same student, and until there is a notebook again."""
+    run(handed_in)
+    folder, right = handed_in.parent / "grades" / ASSIGNMENT, (handed_in / "ann.ipynb").read_text()
+    (handed_in / "ann.ipynb").write_text("<!DOCTYPE html><html>")
+    (handed_in / "bob.IPYNB").write_text(right)
+    for options in (["--resume"], ["--resume"], ["--student", "ann"]):
+        code, text = run(handed_in, *options)
+        assert code == 0 and len(marked) == 1
+        assert f"ann: {WEB_PAGE} The points are those of attempt 1." in text
+        assert "3 notebooks: 1 unchanged, 2 whose new file cannot be read (ann, bob)" in text
+        assert "2 students have a problem" in text
+        table = {row["student"]: row for row in rows((folder / "grades.csv").read_text())}
+        assert table["ann"]["problem"] == f"{WEB_PAGE} The points are those of attempt 1."
+        assert table["bob"]["problem"].startswith("Several submissions: bob.IPYNB and bob.ipynb. Keep one. The points")
+        assert [table[name]["points"] for name in ("ann", "bob")] == ["5", "5"]
+        assert {table[name]["attempt"] for name in table} == {"1"}
+    (handed_in / "ann.ipynb").write_text(right)
+    (handed_in / "bob.IPYNB").unlink()
+    assert "3 notebooks: 3 unchanged" in run(handed_in, "--resume")[1] and len(marked) == 1
+    assert [row["problem"] for row in rows((folder / "grades.csv").read_text())] == [""] * 3
+
+
+def test_a_grade_that_fell_is_named(handed_in: Path, marked: Calls) -> None:
+    assert ": was" not in run(handed_in)[1]
+    (handed_in / "ann.ipynb").write_text('{"cells": []}')
+    code, text = run(handed_in, "--resume")
+    assert code == 0 and "ann: was 5, now 0" in text and text.count(": was") == 1
+    assert "3 notebooks: 1 graded now, 2 unchanged" in text
+
+
+def test_files_that_never_ran_have_no_sandbox(handed_in: Path, marked: Calls) -> None:
+    for path in handed_in.iterdir():
+        path.write_text("")
+    code, text = run(handed_in)
+    assert code == 0 and "sandbox" not in text and "3 students have a problem" in text
 
 
 def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,9 +394,9 @@ def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch:
     monkeypatch.setattr(grading, "grade", lambda *_, **__: [store.keep(each) or each for each in made])
     code, text = run(handed_in)
     assert code == 0
-    assert r"ann, notebook: The file has no cells.\x1b[2J[red]" in text
-    assert "bob, rotate: It took too long." in text and "with a problem: 2" in text
-    assert "sandbox: bare (1), private (2)" in text and "1 of these were graded without a sandbox, with all" in text
+    assert r"ann: The file has no cells.\x1b[2J[red]" in text
+    assert "bob: rotate: It took too long." in text and "2 students have a problem; 0 have cells" in text
+    assert "sandbox: bubblewrap (2), none (1)" in text and "1 notebook was graded without a sandbox, with all" in text
     assert "NO SANDBOX" not in text, "there is one now"
 
 
@@ -365,7 +413,7 @@ def test_a_cluster_chooses_its_own_sandbox_unless_one_is_required(
     handed_in: Path, marked: list[dict[str, Any]]
 ) -> None:
     run(handed_in, "--cluster", "tcp://there:1")
-    (handed_in / "bob.ipynb").write_text("{}")
+    (handed_in / "bob.ipynb").write_text('{"cells": []}')
     run(handed_in, "--cluster", "tcp://there:1", "--require-sandbox", "--resume")
     assert [call["kind"] for call in marked] == [None, "private"]
 

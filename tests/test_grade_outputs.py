@@ -69,7 +69,7 @@ def test_the_table_has_a_row_a_student() -> None:
     }  # fmt: skip
     assert [row["attempt"] for row in found] == ["1", "3", "3"]
     assert [row["problem"] for row in found] == [
-        "", "notebook: The file is no notebook: it has no cells.", "kv_cache_elements: It took too long. Run it."
+        "", "The file is no notebook: it has no cells.", "kv_cache_elements: It took too long. Run it."
     ]  # fmt: skip
 
 

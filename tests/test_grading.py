@@ -108,10 +108,18 @@ def test_a_notebook_that_is_gone_keeps_its_marks(tmp_path: Path, monkeypatch: py
     submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
     before = list(grade(submissions, store, kind="bare"))
     submissions[0].path.unlink()
-    assert list(grade(submissions, store, kind="bare")) == before and before[0].points == 3
-    submissions[0].path.write_text("{}")
-    (broken,) = grade(submissions, store, kind="bare")
-    assert (broken.attempt, broken.points) == (2, 0), "another one was handed in, and it counts"
+    for now, reason in ((None, "no ada.ipynb"), ("{}", "has no cells"), ("<html>", "web page")):
+        if now:
+            submissions[0].path.write_text(now)
+        (record,) = grade(submissions, store, kind="bare")
+        assert (record.attempt, record.points, record.unread) == (1, 3, True) and reason in record.problem
+        assert store.records() == [record]
+    submissions[0].path.write_text(CLASS["half"])
+    assert list(grade(submissions, store, kind="bare")) == before == store.records()
+    pretend(monkeypatch, lambda cells: [Mark("rotate", 0, 3, "Wrong.")])
+    submissions[0].path.write_text(page())
+    (worse,) = grade(submissions, store, kind="bare")
+    assert (worse.attempt, worse.points, worse.unread) == (2, 0, False), "a notebook, and so it counts"
 
 
 def test_a_fault_of_the_judges_is_no_mark_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,8 +200,10 @@ def test_a_notebook_that_cannot_be_read_any_more_keeps_its_marks_and_is_reported
             path.write_text(CLASS["half"] + " " * (20 << 20))
     found = collect(folder, "hw1_mla")
     due = store.due(found, again=again)
-    assert due.kept == before and not due.missing and list(due.unread) == ["ada"] and due.unread["ada"]
-    assert list(grade(found, store, kind="bare", again=again)) == before == store.records()
+    said = f"{read(found[0]).problem} The points are those of attempt 1."
+    kept = [replace(before[0], problem=said, unread=True)]
+    assert due.kept == kept and not due.missing
+    assert list(grade(found, store, kind="bare", again=again)) == kept == store.records()
 
 
 def test_a_file_that_vanishes_at_the_last_moment_costs_no_marks(
@@ -203,8 +213,9 @@ def test_a_file_that_vanishes_at_the_last_moment_costs_no_marks(
     submissions, store = handed_in(tmp_path / "in", ada=CLASS["half"]), Store(tmp_path / "out", "hw1_mla")
     (before,) = grade(submissions, store, kind="bare")
     monkeypatch.setattr(grading, "read", lambda each: each.path.unlink() or read(each))
-    list(grade(submissions, store, kind="bare", again=True))
-    assert store.records() == [before]
+    (record,) = grade(submissions, store, kind="bare", again=True)
+    assert store.records() == [record] and (record.points, record.cells) == (before.points, before.cells)
+    assert record.problem == "There is no ada.ipynb. The points are those of attempt 1."
 
 
 def test_a_fault_of_ours_while_marking_again_costs_no_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
