@@ -37,6 +37,7 @@ COUNTED = "(Only code cells are counted, from the top.)"
 SEVERAL = "Several submissions"  # how `submissions` begins the problem of a student with two files
 CHOOSE = "More than one file arrived under your name. Your instructor has to choose one; you need not do anything."
 MOST_STOPPED = 3  # cells that are shown at once; the others are behind a click
+ERROR = re.compile(r"\b(did not run|raised an?|is not defined)\b")  # in messages about code that gave no values
 MOST_CLAUSE = 110  # characters
 AGAIN = "Restart the kernel, run all cells and save. Hand the notebook in again if your course accepts it."
 MOST_HEAD = 500  # bytes of a page that hold its origin
@@ -105,8 +106,11 @@ def _problem(record: Record) -> str:
     if not record.problem:
         return ""
     several = _is_for_instructor(record)
-    title = "Your notebook has not been graded yet" if several else "Your notebook could not be graded"
-    return f'<div class="warning"><h3>{title}</h3>\n<p>{CHOOSE if several else _said(record.problem)}</p></div>'
+    title = "Your instructor has to choose a file" if several else "Your notebook could not be graded"
+    said = _said(record.problem)
+    if several:
+        said = CHOOSE if _is_ungraded(record) else f"{CHOOSE} The points are those of attempt {record.attempt}."
+    return f'<div class="warning"><h3>{title}</h3>\n<p>{said}</p></div>'
 
 
 def _is_for_instructor(record: Record) -> bool:
@@ -245,6 +249,7 @@ def _step(record: Record, name: str, callers: Sequence[str]) -> str:
 def _clause(message: str) -> str:
     """What a message says is wrong, without explanations, to stand after a colon."""
     message = re.sub(r"^(Case \d+ of \d+: |The values are right\. (But )?)", "", message)
+    message = re.sub(r"^This matches\b", "its answers match", message)
     sentence = re.split(r"(?<=[.!?]) ", message, maxsplit=1)[0].rstrip(".")
     clause = sentence if re.search(r": \w*(Error|Exception|Warning)\b", sentence) else re.split("[:;] ", sentence)[0]
     clause = clause if len(clause) <= MOST_CLAUSE else f"{clause[:MOST_CLAUSE].rsplit(' ', 1)[0]} ..."
@@ -323,9 +328,10 @@ def _section(record: Record, mark: Mark, entered: Mapping[str, Entered], heading
 def _blame(record: Record, mark: Mark) -> str:
     """A hint if wrong values may come from another function that this one calls.
 
-    The judge lends the course's own function for most wrong ones: what is still wrong then has another reason.
+    Where the judge lends the course's own function, what is still wrong has another reason. Where it cannot, it says so
+    in its message.
     """
-    if not mark.found or mark.stopped or "did not run" in mark.message:
+    if not mark.found or mark.stopped or ERROR.search(mark.message):
         return ""
     wrong = [each.exercise for each in record.marks if each.points < each.of]
     other = (each for each in _called(record, mark.exercise, wrong) if each not in mark.lent)
@@ -341,16 +347,7 @@ def _is_lent(record: Record, called: str, caller: str) -> bool:
     names = [mark.exercise for mark in record.marks]
     earned = any(mark.points for mark in record.marks if mark.exercise == called)
     above = names.index(called) < names.index(caller)
-    return above and not earned and not _does_the_same(record.assignment, called, caller)
-
-
-@cache
-def _does_the_same(assignment: str, called: str, caller: str) -> bool:
-    from course_grader import lending  # here: they import PyTorch, which takes seconds, and most pages do without
-    from course_lib.exercises import BANK
-
-    bank = BANK[assignment]
-    return called in bank and caller in bank and lending.does_the_same(bank[called], bank[caller], seed=0)
+    return above and not earned
 
 
 def _reading(assignment: str, mark: Mark, heading: str) -> str:

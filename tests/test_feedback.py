@@ -201,8 +201,14 @@ def test_what_to_do_next_begins_with_what_others_need() -> None:
 
 @pytest.mark.parametrize(("message", "clause"), [
     ("It ignores the `theta` it is given.", "it ignores the `theta` it is given"),
-    ("This matches a key that is not rotated: without its position a key", "this matches a key that is not rotated"),
+    ("This matches a key that is not rotated: without a position", "its answers match a key that is not rotated"),
     ("It did not run on case 1 of 3: RuntimeError. The line: `x`.", "it did not run on case 1 of 3: RuntimeError"),
+    ("`rotate` is not defined because cell 8 stopped: ValueError: bad.",
+     "`rotate` is not defined because cell 8 stopped: ValueError: bad"),
+    ("It raised a RuntimeError on case 1 of 3. Run `check(rotate)`.", "it raised a RuntimeError on case 1 of 3"),
+    ("Wrong values on case 1 of 3.", "wrong values on case 1 of 3"),
+    ("Case 1 of 3: wanted a tensor of shape (2, 3), got one of shape (3, 2)",
+     "wanted a tensor of shape (2, 3), got one of shape (3, 2)"),
     ("Case 2 of 5: wanted 7.5, got 8.", "wanted 7.5, got 8"),
     ("The values are right. But all keys are made: fold w_uk.", "all keys are made"),
     ("MLA has no keys; it has latents.", "MLA has no keys"),
@@ -230,10 +236,15 @@ def test_only_a_function_that_was_not_lent_can_be_the_reason() -> None:
     assert blamed({"rotate": 1.5}, caller, lent=["rotate"]) == []
     assert blamed({}, {"rotate": "def rotate(x):\n    return compress(x)"}) == ["compress"], "it is further down"
     same = {"absorbed_attention": "def absorbed_attention(*x):\n    return expanded_attention(*x)"}
-    assert blamed({}, same) == ["expanded_attention"], "lending it would be the whole solution"
+    assert blamed({}, same) == [], "the judge says so itself"
     both = {"rotate": "def rotate(x):\n    return compress(x) + attention_flops(x)"}
     assert blamed({}, both) == ["compress and attention_flops"]
-    assert blamed({"rotate": 1.5}, caller, "It did not run on case 1 of 3: RuntimeError.") == []
+    for error in (
+        "It did not run on case 1 of 3: RuntimeError.",
+        "It raised a RuntimeError on case 1.",
+        "It raised an X",
+    ):
+        assert blamed({"rotate": 1.5}, caller, error) == []
 
 
 def test_functions_that_call_each_other_have_an_end() -> None:
@@ -265,7 +276,7 @@ def test_what_follows_from_a_stopped_cell_is_folded_and_so_are_many() -> None:
         *(f"NameError: name '{n}' is not defined" for n in "px"),
     ]
     said[1] = said[1].replace("'p'", "'pd'")
-    said += ["ZeroDivisionError", "KeyError", "NameError: name 'z' is not defined", "OSError", "AssertionError: "]
+    said += ["ZeroDivisionError", "KeyError", "NameError: name 'an' is not defined", "OSError", "AssertionError: "]
     stopped = [f"cell {number} stopped: {each}" for number, each in enumerate(said, 1)]
     found = grouped(stopped, cells)
     assert [(each.cell, [later.cell for later in each.later]) for each in found] == [
@@ -324,7 +335,9 @@ def test_a_student_of_whom_two_files_arrived_need_not_do_anything(tmp_path: Path
     (submission,) = submissions.collect(tmp_path, ASSIGNMENT)
     page = seen(replace(record("ann", problem=submission.problem), digest="", cells=[]))
     assert "Your instructor has to choose one; you need not do anything." in page.text
-    assert "ann.ipynb" not in page.text and "What to do next" not in page.text
+    assert "ann.ipynb" not in page.text and "What to do next" not in page.text and "those of" not in page.text
+    kept = seen(record("ann", earned=2, problem=submission.problem)).text
+    assert "need not do anything. The points are those of attempt 1. 5 of 20 points" in kept
 
 
 def test_one_point_is_not_one_points() -> None:
