@@ -31,6 +31,7 @@ CHECK = (
     "<code>check</code> shows which value is wrong, or the line that failed. "
     "The grader draws other inputs for every student and attempt, and this page does not show them."
 )
+RIGHT_FILE = "Check that this is the right file: the notebook of this assignment, saved in Jupyter."
 STOPPED = "These cells stopped while grading. Functions that use what they define fail too."
 STOPPED_AT_NO_COST = "Some cells stopped while grading, which cost no points."
 COUNTED = "(Only code cells are counted, from the top.)"
@@ -106,7 +107,8 @@ def _problem(record: Record) -> str:
     if not record.problem:
         return ""
     several = _is_for_instructor(record)
-    title = "Your instructor has to choose a file" if several else "Your notebook could not be graded"
+    file = "new file" if record.graded else "notebook"
+    title = "Your instructor has to choose a file" if several else f"Your {file} could not be graded"
     said = _said(record.problem)
     if several:
         said = CHOOSE if _is_ungraded(record) else f"{CHOOSE} The points are those of attempt {record.attempt}."
@@ -197,12 +199,12 @@ def _next_steps(record: Record, entered: Mapping[str, Entered]) -> str:
 def _steps(record: Record, entered: Mapping[str, Entered]) -> list[str]:
     if record.problem and record.cells and not record.digest:
         return ["This may be the grader's fault. Your instructor can run it again; you need not do anything."]
-    if record.problem:
-        return ["Check that this is the right file: the notebook of this assignment, saved in Jupyter.", AGAIN]
-    if not (order := _order(record, entered)):
-        return []
+    order = _order(record, entered)
+    check_file = [RIGHT_FILE] if record.problem else []
+    if not order or not record.graded:
+        return [*check_file, AGAIN] if check_file else []
     missing = [name for name, callers in order.items() if _unwritten(record, name) and not callers]
-    steps = [_stopped(record, STOPPED)] if record.stopped else []
+    steps = [*check_file, _stopped(record, STOPPED)] if record.stopped else check_file
     steps += [_step(record, name, callers) for name, callers in order.items() if name not in missing]
     if missing:
         steps.append(f"Write {_listed([_link(name) for name in missing])}.")

@@ -326,6 +326,9 @@ def test_a_notebook_that_could_not_be_graded_says_why_and_has_no_dead_links() ->
     failed = seen(replace(record("ann", problem="It could not be marked."), digest=""), {"rotate": Entered(3)}).text
     assert "need not do anything" in failed and "compress – not graded" in failed and "rotate ✓ right 3 of 3" in failed
     assert "✗" not in failed and "Background" not in failed
+    kept = seen(replace(record("ann", earned=2, problem="The file is empty."), unread=True)).text
+    assert "Your new file could not be graded" in kept and "5 of 20 points" in kept
+    assert "What to do next Check that this is the right file" in kept and "Write compress" in kept
 
 
 def test_a_student_of_whom_two_files_arrived_need_not_do_anything(tmp_path: Path) -> None:
@@ -336,7 +339,7 @@ def test_a_student_of_whom_two_files_arrived_need_not_do_anything(tmp_path: Path
     page = seen(replace(record("ann", problem=submission.problem), digest="", cells=[]))
     assert "Your instructor has to choose one; you need not do anything." in page.text
     assert "ann.ipynb" not in page.text and "What to do next" not in page.text and "those of" not in page.text
-    kept = seen(record("ann", earned=2, problem=submission.problem)).text
+    kept = seen(replace(record("ann", earned=2, problem=submission.problem), unread=True)).text
     assert "need not do anything. The points are those of attempt 1. 5 of 20 points" in kept
 
 
