@@ -1,16 +1,32 @@
-"""Graded notebooks: `python3 course.py COMMAND` hands over to these commands."""
+"""Graded notebooks: `python3 course.py COMMAND` runs these commands."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from course_grader.limits import GIB, Limits
+from course_grader.inert import plain
+from course_grader.limits import GIB, LEAST_MEMORY, LEAST_PROCESSES, Limits
 from course_grader.release import run, sources, stale, write
 
 LIMITS = "Limits per notebook"
+MEMORY = f"GiB of memory, at least {LEAST_MEMORY / GIB:g}"
+PROCESSES = f"processes and threads, at least {LEAST_PROCESSES}"
 GO_ON = "the same command with --resume continues"
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+def _gib(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter("--memory takes GiB as a number, such as 4") from None
+
+
+def _refusal(reason: str) -> typer.Exit:
+    """Prints why the command cannot be carried out; the exit code is that of a wrong option."""
+    typer.echo(f"Error: {plain(reason)}", err=True)
+    return typer.Exit(2)
 
 
 @app.callback()
@@ -21,7 +37,7 @@ def main() -> None:
 @app.command()
 def release(
     names: Annotated[list[str] | None, typer.Argument(help="which assignments; none: all of them")] = None,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; fail where a release is stale")] = False,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; fail if a release is out of date")] = False,
     first_run: Annotated[bool, typer.Option("--run", help="first run the sources and store their outputs")] = False,
 ) -> None:
     """Make assignments/release/ from assignments/source/: the same notebooks without solutions."""
@@ -31,7 +47,8 @@ def release(
     chosen = [known[name] for name in names or known]
     if check:
         old = [source.stem for source in chosen if stale(source)]
-        print("\n".join(f"{name}: stale, run python3 course.py release {name}" for name in old) or "nothing is stale")
+        lines = [f"{name}: out of date, run python3 course.py release {name}" for name in old]
+        print("\n".join(lines) or "All releases are up to date.")
         raise typer.Exit(int(bool(old)))
     for source in chosen:
         if first_run:
@@ -66,17 +83,27 @@ def grade(
         bool, typer.Option("--require-sandbox", help="refuse to grade without a sandbox")
     ] = False,
     cell_seconds: Annotated[
-        float, typer.Option(min=1, help="for each cell; waiting for a busy CPU does not count", rich_help_panel=LIMITS)
+        float,
+        typer.Option(min=1, help="seconds per cell; waiting for the CPU does not count", rich_help_panel=LIMITS),
     ] = Limits.cell_seconds,
     call_seconds: Annotated[
-        float, typer.Option(min=1, help="for each call of a function", rich_help_panel=LIMITS)
+        float, typer.Option(min=1, help="seconds per call of a function", rich_help_panel=LIMITS)
     ] = Limits.call_seconds,
     seconds: Annotated[
-        float, typer.Option(min=1, help="in all, for cells, calls and restarts", rich_help_panel=LIMITS)
+        float, typer.Option(min=1, help="seconds in all, for cells, calls and restarts", rich_help_panel=LIMITS)
     ] = Limits.seconds,
-    memory: Annotated[float, typer.Option(help="GiB of memory", rich_help_panel=LIMITS)] = Limits.memory / GIB,
+    memory: Annotated[
+        float,
+        typer.Option(
+            parser=_gib,
+            metavar="<float>",
+            help=MEMORY,
+            rich_help_panel=LIMITS,
+        ),
+    ] = Limits.memory / GIB,
     max_processes: Annotated[
-        int, typer.Option("--processes", help="processes and threads", rich_help_panel=LIMITS)
+        int,
+        typer.Option("--processes", help=PROCESSES, rich_help_panel=LIMITS),
     ] = Limits.processes,
 ) -> None:
     """Grade a class (Linux only). Ctrl-C stops it, and the same command with --resume continues."""
@@ -87,16 +114,19 @@ def grade(
             cell_seconds=cell_seconds, call_seconds=call_seconds, seconds=seconds, memory=memory * GIB,
             processes=max_processes,
         )  # fmt: skip
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
         order = command.Order(
             submissions=submissions, assignment=assignment, out=out, jobs=jobs, cluster=cluster, resume=resume,
             student=student, require_sandbox=require_sandbox, limits=limits,
         )  # fmt: skip
         raise typer.Exit(int(not command.grade(order)))
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise _refusal(str(error)) from None
     except OSError as error:  # only some errors name a file
         reason = f"{error.filename or out / assignment}: {error.strerror}" if error.strerror else error
-        raise typer.BadParameter(f"{reason}. What is graded is kept: {GO_ON}.") from None
+        raise _refusal(f"{reason}. What is graded is kept: {GO_ON}.") from None
     except KeyboardInterrupt:
         typer.echo(f"\nStopped. What is graded is kept: {GO_ON}.", err=True)
         raise typer.Exit(130) from None

@@ -24,15 +24,14 @@ from course_grader.feedback import write_feedback
 from course_grader.limits import Limits
 from course_grader.outputs import problems, remove_others, write_outputs
 from course_grader.records import Record, Store
-from course_grader.sandbox import UnavailableError, best_kind
+from course_grader.sandbox import UnavailableError, best_kind, why_none
 from course_grader.submissions import Submission, collect, left_out, notes
 from course_grader.up_to_date import up_to_date
 from course_lib import files
 
 BARE = (
-    "NO SANDBOX: bubblewrap is not installed or does not work, so students' code runs with all your permissions. "
-    "Nothing protects you from a hostile student. Install bubblewrap (apt install bubblewrap), or grade only students "
-    "whom you trust."
+    "NO SANDBOX: {why}, so students' code runs with all your permissions, and nothing protects you from a hostile "
+    'student; see INSTRUCTORS.md, "The sandbox does not start".'
 )
 AGAIN = "Once bubblewrap works, --student NAME grades one of them again."
 MOST_NAMED = 5  # students named in one line of the summary; the rest are counted
@@ -180,7 +179,11 @@ def _named(student: str, submissions: Sequence[Submission]) -> Submission:
     for each in submissions:
         if wanted in (each.student, inert.plain(each.student)):  # as it is, or as it is shown
             return each
-    near = get_close_matches(student, [each.student for each in submissions])
+    alike = [each for each in submissions if each.student.casefold() == wanted.casefold()]
+    if len(alike) == 1:
+        return alike[0]
+    folded = {each.student.casefold(): each.student for each in submissions}
+    near = [each.student for each in alike] or [folded[each] for each in get_close_matches(wanted.casefold(), folded)]
     hint = f"; similar names: {', '.join(map(inert.plain, near))}" if near else ""
     raise ValueError(f"no submission of {student!r}{hint}")
 
@@ -197,10 +200,15 @@ def _refuse(kept: Sequence[Record], order: Order) -> None:
 
 def _kind(order: Order) -> str | None:
     """The sandbox for this machine. None on a cluster, where each worker uses the best that it has."""
-    if (kind := best_kind()) == "bare":
+    try:
+        kind = best_kind()
+    except UnavailableError as error:
+        raise ValueError(f"{error} {GO_ON}") from None
+    if kind == "bare":
+        warning = BARE.format(why=inert.plain(why_none()))
         if order.require_sandbox:
-            raise ValueError(BARE)
-        console.print(Text(BARE, style="bold red"))
+            raise ValueError(warning)
+        console.print(Text(warning, style="bold red"), soft_wrap=True)
     return kind if order.cluster is None or order.require_sandbox else None
 
 

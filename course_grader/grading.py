@@ -25,7 +25,9 @@ from course_lib import host
 from course_lib.exercises import BANK
 from course_lib.sweep import backend
 
+MOST_NAMED = 3  # functions that tell which assignment a notebook is
 SHORT_NEXT_TO_OTHERS = "It is marked again at the end of the run, alone, or with the next --resume."
+FOR_THE_SYSTEM = 0.1  # part of the memory that defaults and proposals leave to other programs
 SHORT_ALONE = "No other notebook was being marked. Close other programs, then mark it with --resume."
 
 
@@ -36,12 +38,13 @@ def fitting_jobs(wanted: int | None, limits: Limits) -> int:
         ValueError: the memory that the notebooks may use is more than this machine has.
     """
     total = host.total_memory()
-    fit = int(total / limits.memory)
+    free = (1 - FOR_THE_SYSTEM) * total
+    fit = int(free / limits.memory)
     jobs = wanted or max(1, min(cpu_count(), fit))
-    if jobs <= fit:
+    if jobs * limits.memory <= total:
         return jobs
     ways = [f"--jobs {fit}"] if fit else []
-    if (most := total / jobs) >= LEAST_MEMORY:
+    if (most := free / jobs) >= LEAST_MEMORY:
         ways.append(f"--memory {math.floor(10 * most / GIB) / 10}")
     notebooks = f"{jobs} notebooks at a time" if jobs > 1 else "one notebook"
     needed, there = (f"{size / GIB:.3g} GiB" for size in (jobs * limits.memory, total))
@@ -143,7 +146,7 @@ def mark(
             judged = judge.judge(box, page.cells, assignment, lambda name: seeds(exercise=name))
             marks, stopped = judged.marks, judged.stopped
             if not any(x.points or x.found or inert.place(page.cells, x.exercise) is not None for x in marks):
-                problem = "It defines none of the functions that are asked for. Is it another assignment?"
+                problem = f"It defines none of the functions that are asked for. {_other(page.cells, assignment)}"
     except UnavailableError:
         raise
     except ShortageError as shortage:
@@ -154,6 +157,19 @@ def mark(
     seconds = round(time.monotonic() - began, 2)
     unread = bool(page.problem)
     return Record(student, assignment, attempt, digest, box.kind, seconds, marks, problem, page.cells, stopped, unread)
+
+
+def _other(cells: Sequence[str], assignment: str) -> str:
+    """Which of our other assignments these cells look like."""
+    defined = {
+        name: [each for each in exercises if inert.place(cells, each) is not None]
+        for name, exercises in BANK.items() if name != assignment
+    }  # fmt: skip
+    likely = max(defined, key=lambda name: len(defined[name]))
+    if not defined[likely]:
+        return "Is it another assignment?"
+    names = [*defined[likely][:MOST_NAMED], *["..."] * (len(defined[likely]) > MOST_NAMED)]
+    return f"This looks like {likely}: it defines {', '.join(names)}."
 
 
 @cache

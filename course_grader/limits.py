@@ -48,11 +48,10 @@ class Limits:
         for name, value in (("cell", self.cell_seconds), ("call", self.call_seconds), ("submission", self.seconds)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"the seconds per {name} must be a number above 0, not {value}")
-        if self.seconds < max(self.cell_seconds, self.call_seconds):
-            raise ValueError(
-                f"a submission gets {self.seconds:g} s in all, so a cell cannot get {self.cell_seconds:g} s and a call "
-                f"{self.call_seconds:g} s"
-            )
+        parts = {"--cell-seconds": self.cell_seconds, "--call-seconds": self.call_seconds}
+        if more := [f"{option} {value:g}" for option, value in parts.items() if value > self.seconds]:
+            those = "those" if len(more) > 1 else "that"
+            raise ValueError(f"--seconds {self.seconds:g} is less than {' and '.join(more)}: lower {those}, too")
         if not (math.isfinite(self.memory) and self.memory >= LEAST_MEMORY):
             least = f"at least {LEAST_MEMORY / GIB:g} GiB, which PyTorch alone needs"
             raise ValueError(f"the memory must be {least}, not {self.memory / GIB:.3g} GiB")

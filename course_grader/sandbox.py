@@ -24,7 +24,7 @@ import numpy as np
 
 from course_grader import processes
 from course_grader.inside import wire
-from course_grader.limits import WATCH_SECONDS, Budget, Limits, LostError, Wait, await_memory
+from course_grader.limits import WATCH_SECONDS, Budget, Limits, LostError, ShortageError, Wait, await_memory
 
 INSIDE = Path(__file__).parent / "inside"
 FIRST_USER = 61_000  # a sandbox that root starts runs as this user id plus the sandbox's number
@@ -273,14 +273,43 @@ class _Sender:
 
 @cache
 def best_kind() -> str:
-    """The strongest kind of sandbox that works here, found by trying."""
-    for kind in ("private", "alone"):
-        with suppress(LostError, OSError, UnavailableError), Sandbox(kind=kind, warm=False) as sandbox:
-            session = sandbox.open([])
+    """The strongest kind of sandbox that works here, found by trying.
+
+    Raises:
+        UnavailableError: the machine is short of memory or CPU time, so a failed trial says nothing about the kind.
+    """
+    try:
+        return next((kind for kind in ("private", "alone") if _works(kind)), "bare")
+    except ShortageError as shortage:
+        raise UnavailableError(f"The sandbox could not be tried: {shortage}. Close other programs.") from None
+
+
+def _works(kind: str) -> bool:
+    with Sandbox(kind=kind, warm=False) as sandbox:
+        budget = sandbox.budget()
+        try:
+            session = sandbox.open([], budget)
             session.receive(START_SECONDS)
             session.close()
-            return kind
-    return "bare"
+        except (LostError, OSError, UnavailableError):
+            budget.settle()  # raises if the kernel killed a process for want of memory
+            return False
+    return True
+
+
+def why_none() -> str:
+    """Why bubblewrap cannot be used here, in bubblewrap's own words if it is installed."""
+    try:
+        tried = subprocess.run(
+            [*_bubblewrap(), "true"], capture_output=True, text=True, errors="replace", timeout=START_SECONDS
+        )
+    except UnavailableError:
+        return "bubblewrap is not installed; install it with sudo apt install bubblewrap"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap does not work here ({error})"
+    if not tried.returncode:
+        return "bubblewrap works, but the grader does not start inside it"
+    return f"bubblewrap does not work here ({''.join(tried.stderr.strip().splitlines()[-1:]) or 'it gives no reason'})"
 
 
 def _bubblewrap() -> list[str]:

@@ -120,7 +120,9 @@ def test_limits_are_passed_on(handed_in: Path, marked: Calls) -> None:
     ("options", "said"),
     [
         (["--seconds", "nan"], "seconds"),
-        (["--cell-seconds", "300"], "a submission gets 240 s in all, so a cell cannot get 300 s"),
+        (["--cell-seconds", "300"], "--seconds 240 is less than --cell-seconds 300: lower that, too"),
+        (["--seconds", "10"], "--seconds 10 is less than --cell-seconds 60 and --call-seconds 20: lower those, too"),
+        (["--memory", "4GB"], "--memory takes GiB as a number, such as 4"),
         (["--memory", "0.1"], "the memory must be at least 0.5 GiB"),
         (["--processes", "1"], "1 processes and threads are too few"),
     ],
@@ -144,12 +146,12 @@ def test_jobs_are_as_many_as_fit_into_the_memory(
     code, text = run(handed_in, "--jobs", "5", *again)
     assert code == 2 and len(marked) == 4
     assert (
-        "5 notebooks at a time may use up to 20 GiB of memory, and this machine has 15.6 GiB: --jobs 3 or --memory 3.1 "
+        "5 notebooks at a time may use up to 20 GiB of memory, and this machine has 15.6 GiB: --jobs 3 or --memory 2.8 "
         "fits"
     ) in text
     monkeypatch.setattr(host, "total_memory", lambda: int(3.85 * GIB))
     assert (
-        "one notebook may use up to 4 GiB of memory, and this machine has 3.85 GiB: --memory 3.8 fits"
+        "one notebook may use up to 4 GiB of memory, and this machine has 3.85 GiB: --memory 3.4 fits"
         in (run(handed_in, *again)[1])
     )
 
@@ -158,6 +160,7 @@ def test_records_that_are_there_are_not_mixed_with_new_ones(handed_in: Path, mar
     run(handed_in)
     before = contents(handed_in.parent / "grades")
     code, text = run(handed_in)
+    assert text.startswith("Error: ") and "Usage" not in text
     assert code == 2 and "already has 3 records of hw1_mla, and nothing was done. Add --resume" in text
     assert contents(handed_in.parent / "grades") == before and len(marked) == 1
     assert run(handed_in, "--resume")[0] == 0
@@ -196,6 +199,18 @@ def test_a_name_as_macos_writes_it_is_found(handed_in: Path, marked: Calls) -> N
     (handed_in / "Zoë, M..ipynb").rename(handed_in / f"{decomposed}.ipynb")
     assert run(handed_in)[0] == run(handed_in, "--student", decomposed)[0] == 0
     assert marked[-1]["students"] == ["Zoë, M."]
+
+
+def test_a_student_is_found_whatever_the_case_if_only_one_can_be_meant(handed_in: Path, marked: Calls) -> None:
+    assert run(handed_in, "--student", "ANN")[0] == 0 and marked[-1]["students"] == ["ann"]
+    (handed_in / "Bob.ipynb").write_text("{}")
+    assert run(handed_in, "--student", "BOB")[1].endswith("no submission of 'BOB'; similar names: Bob, bob")
+    assert run(handed_in, "--student", "BOBB")[1].endswith("similar names: bob")
+
+
+def test_what_is_no_submission_is_skipped_by_name(handed_in: Path, marked: Calls) -> None:
+    (handed_in / "ian.zip").write_text("")
+    assert "Skipped ian.zip: not a submission of hw1_mla" in run(handed_in)[1]
 
 
 @pytest.mark.parametrize("place", ["", "grades", "a/b"])
@@ -402,8 +417,10 @@ def test_every_problem_has_its_line(handed_in: Path, marked: Calls, monkeypatch:
 
 def test_without_a_sandbox_it_warns_or_refuses(handed_in: Path, marked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "best_kind", lambda: "bare")
+    monkeypatch.setattr(command, "why_none", lambda: "bubblewrap does not work here (bwrap: Permission denied)")
     code, text = run(handed_in, "--require-sandbox")
-    assert code == 2 and "Nothing protects you from a hostile student" in text and not marked
+    assert "bwrap: Permission denied), so" in text and '"The sandbox does not start"' in text
+    assert code == 2 and "nothing protects you from a hostile student" in text and not marked
     assert not (handed_in.parent / "grades").exists()
     code, text = run(handed_in)
     assert code == 0 and text.startswith("NO SANDBOX")
@@ -456,7 +473,7 @@ def test_what_cannot_be_done_is_told(
     [
         (OSError(28, "No space left on device"), "grades/hw1_mla: No space left on device. What is graded is kept"),
         (PermissionError(13, "Permission denied", "x/secret"), "x/secret: Permission denied. What is graded is kept"),
-        (ConnectionError("nobody answers"), "Invalid value: nobody answers. What is graded is kept"),
+        (ConnectionError("nobody answers"), "Error: nobody answers. What is graded is kept"),
     ],
 )
 def test_what_the_system_refuses_says_where_and_how_to_go_on(

@@ -119,7 +119,7 @@ def test_the_command_writes_the_same_bytes_and_checks_them(copied: Path) -> None
     assert CliRunner().invoke(app, ["release", "hw1_mla", "--check"]).exit_code == 0
     copied.write_text(copied.read_text(encoding="utf-8").replace("built by you", "made by you"), encoding="utf-8")
     stale = CliRunner().invoke(app, ["release", "--check"])
-    assert stale.exit_code == 1 and "hw1_mla: stale" in stale.output
+    assert stale.exit_code == 1 and "hw1_mla: out of date" in stale.output
 
 
 def test_an_unknown_assignment_is_named() -> None:

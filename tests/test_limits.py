@@ -25,7 +25,7 @@ SHORT = Limits(cell_seconds=1, call_seconds=1, seconds=60)
         ({"cell_seconds": float("nan")}, "the seconds per cell must be a number above 0, not nan"),
         ({"call_seconds": 0}, "the seconds per call must be a number above 0, not 0"),
         ({"seconds": float("inf")}, "the seconds per submission must be a number above 0, not inf"),
-        ({"seconds": 30}, "gets 30 s in all, so a cell cannot get 60 s and a call 20 s"),
+        ({"seconds": 30}, "--seconds 30 is less than --cell-seconds 60: lower that, too"),
         ({"memory": GIB // 4}, "must be at least 0.5 GiB, which PyTorch alone needs, not 0.25 GiB"),
         ({"memory": float("nan")}, "not nan GiB"),
         ({"processes": 2}, "2 processes and threads are too few"),

@@ -12,8 +12,8 @@ import torch
 
 from course_grader import processes, sandbox
 from course_grader.judge import judge, seed
-from course_grader.limits import Limits, LostError
-from course_grader.sandbox import Sandbox, Session, UnavailableError, best_kind
+from course_grader.limits import Limits, LostError, ShortageError
+from course_grader.sandbox import Sandbox, Session, UnavailableError, best_kind, why_none
 from tests.hostile import HONEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading is for Linux")
@@ -177,6 +177,33 @@ def test_a_sandbox_that_does_not_start_is_no_fault_of_the_student(monkeypatch: p
 def test_without_bubblewrap_there_is_the_bare_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     assert best_kind.__wrapped__() == "bare"
+
+
+def test_a_shortage_is_no_proof_that_a_sandbox_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any, **__: Any) -> Session:
+        raise ShortageError("the machine ran short of memory")
+
+    monkeypatch.setattr(Sandbox, "open", short)
+    with pytest.raises(UnavailableError, match=r"could not be tried: the machine ran short of memory\."):
+        best_kind.__wrapped__()
+
+
+def test_a_trial_that_the_kernel_killed_for_memory_is_a_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: Any, **__: Any) -> Session:
+        monkeypatch.setattr(processes, "memory_kills", lambda: 10**9)
+        raise LostError("ended its process")
+
+    monkeypatch.setattr(Sandbox, "open", lost)
+    with pytest.raises(UnavailableError, match="short of memory"):
+        best_kind.__wrapped__()
+
+
+def test_bubblewrap_itself_says_why_it_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert why_none() == "bubblewrap is not installed; install it with sudo apt install bubblewrap"
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    assert why_none() == "bubblewrap does not work here (bwrap: setting up uid map: Permission denied)"
 
 
 def test_a_worker_that_is_gone_is_told() -> None:
