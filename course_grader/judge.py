@@ -16,14 +16,19 @@ from course_grader.limits import LostError
 from course_grader.records import Mark
 from course_grader.sandbox import Sandbox, Session, UnavailableError
 from course_lib.exercises import BANK, Exercise, Outcome
-from course_lib.exercises.engine import FaultError
+from course_lib.exercises.engine import CHANGED, FaultError
 
 MOST_SKIPPED = 5  # cells that hang or end the worker. If there are more, only what is needed of the cells is run
 CELLS_SHARE = 0.5  # of a submission's seconds, for running all cells. After that only what is needed of them is run
 MOST_TOLD, MOST_OF_ERROR = 20, 200  # cells whose errors are reported, and characters per error
 MOST_LOST = 64  # missing names that a message may mention. Which one a function asks for could encode its inputs
 NEEDED_ONLY = "only those that define the functions and what they use were run"
-EMPTY = "is empty while grading: use only what the page asks for"
+EMPTY = "is not available during grading"
+REMEDIES = {  # what to look for, by what a lost worker did
+    "took": "a loop that does not end",
+    "used": "a tensor or a list that is far too large",
+    "ended": "a call that ends Python, or a recursion without end",
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int, loans: Loans | None =
             pupil.drop()  # measuring has taken its right to start processes
     message = outcome.message if outcome.points else function.trouble or outcome.message
     if function.hollow and not outcome.solved:
-        message = f"{message} It uses course_lib, which {EMPTY}."
+        message = f"{message} It uses `course_lib`, which {EMPTY}. Write it with PyTorch alone."
     return Mark(exercise.name, outcome.points, outcome.of, message, stopped=function.stopped, found=function.found)
 
 
@@ -93,6 +98,9 @@ def _mark_again(
         return first
     wrong = [each for each in above if not marks[each.name].points and each.name in pupil.reached[exercise.name]]
     lent = [each for each in wrong if not does_the_same(each, exercise, number)]
+    if alike := [f"`{each.name}`" for each in wrong if each not in lent]:
+        why = f"It calls {' and '.join(alike)}, which is not right yet and does the same work. Fix that first."
+        first = replace(first, message=f"{first.message} {why}")
     if not lent:
         return first
     loans = Loans(lent, number)
@@ -184,7 +192,7 @@ class Pupil:
         error = _claim(report.get("error"))
         if report.get("hollow") is True:
             self.hollow.add(number)
-            error = f"{error} (course_lib {EMPTY})"
+            error = f"{error} (`course_lib` {EMPTY})"
         self.errors.setdefault(number, error)
         binds = report.get("binds")
         for name in binds if isinstance(binds, list) else []:
@@ -220,23 +228,23 @@ class Pupil:
         """Explains that the cells did not define a function."""
         number = self._place(name)
         if number in self.skipped:
-            return f"Cell {number + 1} {self.skipped[number]} and was left out: keep in it only what {name} needs."
+            return f"Cell {number + 1} {self.skipped[number]} and was left out: keep in it only what `{name}` needs."
         stopped = number if number in self.errors else self.lost.get(name)
         if stopped is not None:
-            return f"The notebook defines no function {name}, as cell {stopped + 1} stopped: {self._error(stopped)}"
+            return f"`{name}` is not defined because cell {stopped + 1} stopped: {self._error(stopped)}"
         if number is None:
-            return f"The notebook defines no function {name}."
+            return f"The notebook defines no function `{name}`."
         rest = f" Note that {self._only}: {NEEDED_ONLY}." if self._only else ""
-        return f"Cell {number + 1} mentions {name}, but after the cells have run there is no such function.{rest}"
+        return f"Cell {number + 1} mentions `{name}`, but after the cells have run there is no such function.{rest}"
 
     def why_undefined(self, name: object) -> str:
         """Explains a NameError in a function. Empty if nothing is known about it."""
         if isinstance(name, str) and (number := self.lost.get(name)) is not None:
-            why = f"cell {number + 1}, which would define it, stopped: {self._error(number)}"
-            return f"It did not run: NameError: '{name}' is not defined; {why}"
+            why = f"because cell {number + 1} stopped: {self._error(number)}"
+            return f"It raised a NameError: `{name}` is not defined {why}"
         if self.skipped:
             cells = " and ".join(f"cell {number + 1}, which {what}" for number, what in self.skipped.items())
-            return f"It did not run: NameError. What is not defined may be in what was left out: {cells}."
+            return f"It raised a NameError. The missing name may be defined in what was left out: {cells}."
         return ""
 
     def _error(self, number: int) -> str:
@@ -273,7 +281,7 @@ class Remote:
         except LostError as lost:
             self.session, self.stopped = None, True
             self._pupil.drop()
-            self.trouble = f"It {lost}. Run it in the notebook on the cases of `check`."
+            self.trouble = self._why_lost(str(lost))
             raise
         if reply.get("missing"):
             self.stopped = self._pupil.left_out(self.__name__)
@@ -281,7 +289,7 @@ class Remote:
         self.found = True
         self.hollow |= reply.get("hollow") is True
         if reply.get("changed"):
-            self._fail("It changed an input: work on a copy, the caller still needs it.")
+            self._fail(f"It changed an input: {CHANGED}")
         if "answer" not in reply:
             error = _error(reply)
             if isinstance(error, NameError):
@@ -296,6 +304,19 @@ class Remote:
             self._pupil.reached[self.__name__] = session.begin(self.__name__, wanted, lent)
             self.session, self._pupil.asked = session, True
         return self.session.ask(request, self._loans.answer if self._loans else None)
+
+    def _why_lost(self, what: str) -> str:
+        if self._pupil.given_up:
+            return f"The notebook cannot be run: one of its cells {what}."
+        limits = self._pupil.budget.limits
+        remedy = next((f" and look for {each}" for start, each in REMEDIES.items() if what.startswith(start)), "")
+        if what != "took too long":
+            said = f"It {what}."
+        elif self._pupil.budget.spent() < limits.seconds:
+            said = f"One call took more than {limits.call_seconds:g} s."
+        else:
+            said = f"The notebook has used its {limits.seconds:g} s."
+        return f"{said} Run `check({self.__name__})` in the notebook{remedy}."
 
     def process(self) -> int:
         """The process whose use of CPU time and memory is that of the function."""

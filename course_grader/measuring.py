@@ -13,6 +13,7 @@ from course_grader.inside import wire
 from course_grader.limits import LostError
 from course_lib.exercises import Exercise, Outcome
 from course_lib.exercises.engine import Case, NoAnswerError, judge_effort
+from course_lib.exercises.telling import raised
 
 
 def measure(process: Callable[[], int], exercise: Exercise, function: Callable[..., Any], seed: int) -> Outcome:
@@ -55,7 +56,7 @@ class Watched:
         except LostError as lost:
             raise NoAnswerError(str(lost)) from None
         except Exception as error:
-            raise NoAnswerError(f"did not run: {type(error).__name__}") from None
+            raise NoAnswerError(raised(error)) from None
 
 
 def _handling(case: Case) -> float:

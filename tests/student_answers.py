@@ -23,7 +23,7 @@ def kv_cache_elements(config):
     ("kv_cache_elements", "a misspelt key", """
 def kv_cache_elements(config):
     return config["num_layers"] * 2 * config["num_key_value_heads"] * config["head_dim"]
-""", "KeyError: 'num_layers'. In this case config has only: num_hidden_layers,"),
+""", "KeyError on case 1 of 5: 'num_layers'. In this case config has only: num_hidden_layers,"),
     ("rotate", "NumPy", """
 def rotate(x, positions, theta=10000.0):
     x = x.numpy()
@@ -321,7 +321,7 @@ def isoflop_optimum(params, loss):
 def parametric_loss(theta, params, tokens):
     a, b, e, alpha, beta = theta.tolist()
     return math.exp(e) + math.exp(a) / params**alpha + math.exp(b) / tokens**beta
-""", "OverflowError: math range error. This matches an overflow"),
+""", "OverflowError on case 3 of 3: math range error. This matches an overflow"),
     ("huber_objective", "if on residuals", """
 def huber_objective(theta, params, tokens, loss, delta=1e-3):
     a, b, e, alpha, beta = theta

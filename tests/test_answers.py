@@ -18,7 +18,7 @@ LEAKS = re.compile(r"/|\\|<|[^\x20-\x7e]|tensor\(|num_|_dim|\d{3}|\d\.\d|=")  # 
 
 @pytest.fixture(scope="module")
 def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
-    limits = Limits(cell_seconds=5, call_seconds=1.5, seconds=100, memory=1 << 30)
+    limits = Limits(cell_seconds=5, call_seconds=2, seconds=100, memory=1 << 30)
     with Sandbox(limits) as box:
         yield box
 
@@ -37,7 +37,7 @@ def marked(sandbox: Sandbox, cells: list[str], names: dict[str, str], exercise: 
 def assert_nothing(marks: dict[str, Mark]) -> None:
     """No points, and no word of inputs or values."""
     assert {kind: mark.points for kind, mark in marks.items() if mark.points} == {}
-    assert {kind: mark.message for kind, mark in marks.items() if LEAKS.search(mark.message)} == {}
+    assert {kind: mark.message for kind, mark in marks.items() if LEAKS.search(mark.message.replace("//", ""))} == {}
 
 
 def functions(bodies: dict[str, str]) -> tuple[list[str], dict[str, str]]:

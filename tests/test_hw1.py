@@ -14,6 +14,8 @@ from course_grader import release
 from course_grader.__main__ import app
 from course_lib.config import published_names
 from course_lib.exercises import BANK
+from course_lib.exercises.hw1_rotate import POSITIVE_EXPONENT, turn
+from course_lib.exercises.hw1_scores import MASK_OF_100, attention_with
 from course_lib.widgets.cache import CacheExplorer
 from tests.graded import code_cells, grades, printed, prose, read, run, said_here, with_bodies
 
@@ -151,3 +153,26 @@ def test_the_page_computes_by_hand_what_the_references_do() -> None:
     }  # fmt: skip
     flops = [EXERCISES["attention_flops"].reference(sizes, 1, 10, absorb) for absorb in (False, True)]
     assert flops == [1480, 388] and "so 1,480 FLOPs" in page and "so 388." in page
+
+
+# Mistakes that rounding or small scores could hide --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_positive_exponent_is_named_in_either_precision(dtype: torch.dtype) -> None:
+    def rotate(x: torch.Tensor, positions: torch.Tensor, theta: float) -> torch.Tensor:
+        speeds = theta ** (torch.arange(0, x.shape[-1], 2, dtype=dtype) / x.shape[-1])
+        return turn(x.to(torch.promote_types(x.dtype, torch.float32)), positions[:, None] * speeds).to(x.dtype)
+
+    for seed in range(20):
+        assert EXERCISES["rotate"].grade(rotate, seed).message == POSITIVE_EXPONENT
+
+
+@pytest.mark.parametrize("name", ["expanded_attention", "absorbed_attention"])
+def test_a_mask_of_100_is_not_enough_and_the_lowest_number_is(name: str) -> None:
+    for seed in range(20):
+        for adds in (False, True):
+            low = EXERCISES[name].grade(attention_with(hidden=-100.0, adds=adds), seed)
+            assert low.points == 0 and low.message == MASK_OF_100
+            lowest = attention_with(hidden=torch.finfo(torch.float32).min, adds=adds)
+            assert EXERCISES["expanded_attention"].grade(lowest, seed).solved

@@ -420,7 +420,8 @@ STOPS = [
 def test_a_mistake_that_stops_is_named_too(name: str, wrong: Callable[..., Any], where: str, message: str) -> None:
     for seed in SEEDS:
         said = HW3[name].grade(wrong, seed).message
-        assert said.startswith(f"It did not run on case {where}: ") and message in said, said
+        number, error = where.split(": ")
+        assert re.match(rf"It raised an? {error} on case {number}[:.] ", said) and message in said, said
 
 
 def raised(error: Exception) -> float:
@@ -437,7 +438,7 @@ def test_a_stop_is_named_only_after_the_same_answers_and_with_the_same_error() -
         told = f"case 3 of 3: {error.__name__}: oh. Its inputs: acceptance 1, depth 3."
         assert told in exercise.grade(stopping(1.0, error)).message
     assert exercise.grade(stopping(2.0, ZeroDivisionError)).message.startswith("Case 1 of 3: expected ")
-    assert exercise.grade(lambda a, depth: 1 / 0).message.startswith("It did not run on case 1 of 3: ZeroDivision")
+    assert exercise.grade(lambda a, depth: 1 / 0).message.startswith("It raised a ZeroDivisionError on case 1 of 3: ")
     assert "matches" not in exercise.grade(lambda a, depth: 1 / 0).message.partition(" The line: ")[0]
 
 

@@ -114,6 +114,15 @@ def test_the_second_look_has_other_inputs(sandbox: Sandbox) -> None:
 
 
 @sandboxed
+def test_who_calls_a_wrong_function_that_does_the_same_is_told(sandbox: Sandbox) -> None:
+    expanded = "def expanded_attention(*given): return given[0]"
+    absorbed = "def absorbed_attention(*given): return expanded_attention(*given)"
+    mark = judged(sandbox, expanded, absorbed).marks[-2]
+    why = "It calls `expanded_attention`, which is not right yet and does the same work. Fix that first."
+    assert (mark.exercise, mark.points) == ("absorbed_attention", 0) and mark.message.endswith(why)
+
+
+@sandboxed
 def test_other_assignments(sandbox: Sandbox) -> None:
     load = "def expert_load(indices, n_experts): return indices"
     loss = """

@@ -65,23 +65,24 @@ def test_of_many_cells_that_stop_the_first_are_told(sandbox: Sandbox) -> None:
 
 
 KV, FLOPS = HONEST.values()
+SHOWS = "It raised {}. Run `check(kv_cache_elements)` in the notebook: it shows the line and the values."
 STOP = "ModuleNotFoundError: No module named 'no_such_module'"
-GONE = "Cell 1 mentions kv_cache_elements, but after the cells have run there is no such function."
+GONE = "Cell 1 mentions `kv_cache_elements`, but after the cells have run there is no such function."
 MISSING = {
-    f"import no_such_module\n{KV}": f"The notebook defines no function kv_cache_elements, as cell 1 stopped: {STOP}.",
-    "1 / 0\nkv_cache_elements, x = f, 1": "The notebook defines no function kv_cache_elements, as cell 1 stopped: "
+    f"import no_such_module\n{KV}": f"`kv_cache_elements` is not defined because cell 1 stopped: {STOP}.",
+    "1 / 0\nkv_cache_elements, x = f, 1": "`kv_cache_elements` is not defined because cell 1 stopped: "
     "ZeroDivisionError: division by zero.",
-    f"if True:\n    1 / 0\n{KV.strip()}": "The notebook defines no function kv_cache_elements, as cell 1 stopped: "
+    f"if True:\n    1 / 0\n{KV.strip()}": "`kv_cache_elements` is not defined because cell 1 stopped: "
     "ZeroDivisionError: division by zero.",
-    KV.replace("return layers *", "return layers −"): "The notebook defines no function kv_cache_elements, as cell 1 "
+    KV.replace("return layers *", "return layers −"): "`kv_cache_elements` is not defined because cell 1 "
     "stopped: SyntaxError in line 5: invalid character '−' (U+2212).",
-    f"{KV}\nwhile True: pass": "Cell 1 took too long and was left out: keep in it only what kv_cache_elements needs.",
+    f"{KV}\nwhile True: pass": "Cell 1 took too long and was left out: keep in it only what `kv_cache_elements` needs.",
     f"{KV}\ndel kv_cache_elements": GONE,
     "kv_cache_elements = 3": GONE,
-    "x = 1": "The notebook defines no function kv_cache_elements.",
+    "x = 1": "The notebook defines no function `kv_cache_elements`.",
     "from course_lib.config import published\nWIDTHS = [1, 2][published('x').layers + 5]\nraise ValueError\n" + KV:
-    "The notebook defines no function kv_cache_elements, as cell 1 stopped: ValueError (course_lib is empty while "
-    "grading: use only what the page asks for).",
+    "`kv_cache_elements` is not defined because cell 1 stopped: ValueError (`course_lib` is not available during "
+    "grading).",
 }  # fmt: skip
 
 
@@ -109,8 +110,8 @@ def test_a_name_of_a_stopped_cell_is_explained_where_it_is_missed(cell: str, use
     told = judged(
         sandbox, "x = 1", cell, f"def kv_cache_elements(config): return helper()\ndef helper(): return {use}", FLOPS
     )
-    why = f"NameError: 'torch' is not defined; cell 2, which would define it, stopped: {STOP}."
-    assert told.marks[0].message == f"It did not run: {why}"
+    why = f"`torch` is not defined because cell 2 stopped: {STOP}."
+    assert told.marks[0].message == f"It raised a NameError: {why}"
     assert told.stopped == [f"cell 2 stopped: {STOP}"] and told.marks[-1].points == 3
 
 
@@ -120,14 +121,14 @@ def test_a_name_of_a_cell_that_was_left_out_is_explained_too(sandbox: Sandbox) -
     )
     assert (
         message
-        == "It did not run: NameError. What is not defined may be in what was left out: cell 1, which took too long."
+        == "It raised a NameError. The missing name may be defined in what was left out: cell 1, which took too long."
     )
 
 
 def test_names_that_a_function_makes_up_are_not_shown(sandbox: Sandbox) -> None:
     """They could say what the inputs were."""
     cells = ["import no_such_module\nimport torch", "def kv_cache_elements(config): raise NameError(name=str(config))"]
-    assert judged(sandbox, *cells).marks[0].message == "It did not run on case 1 of 5: NameError."
+    assert judged(sandbox, *cells).marks[0].message == SHOWS.format("a NameError on case 1 of 5")
 
 
 def test_what_cells_say_once_inputs_are_inside_is_not_shown(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_what_cells_say_once_inputs_are_inside_is_not_shown(tmp_path: Path) -> N
 # The course's package, which is empty --------------------------------------------------------------------------------
 
 
-EMPTY = "It uses course_lib, which is empty while grading: use only what the page asks for."
+EMPTY = "It uses `course_lib`, which is not available during grading. Write it with PyTorch alone."
 COURSE = (
     "from course_lib import accounting, config\nimport course_lib.rope as rope\nV3 = config.published('deepseek-v3')\n"
 )

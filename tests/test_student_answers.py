@@ -80,11 +80,11 @@ YARN = 0.1 * math.log(40) + 1
 PUBLIC = [
     ("kv_cache_elements", lambda c: EXERCISES["kv_cache_elements"].reference(c) if c.get("kv_lora_rank") is None else
         2 * c["num_hidden_layers"] * c["kv_lora_rank"], "LMCache#694"),
-    ("expanded_attention", attention(lambda width: 1 / width), "transformers#38290"),
-    ("absorbed_attention", attention(lambda width: width**-0.5 * width**-0.5), "applied twice"),
+    ("expanded_attention", attention(lambda width: 1 / width), "scaling the scores twice"),
+    ("absorbed_attention", attention(lambda width: width**-0.5 * width**-0.5), "scaling the scores twice"),
     ("expanded_attention", attention(lambda width: YARN * YARN / width**0.5), "YaRN's factor"),
     ("absorbed_attention", attention(lambda width: YARN / width**0.5), "YaRN's factor"),
-    ("expanded_attention", attention(lambda width: width**0.5), "maxtext#1370"),
+    ("expanded_attention", attention(lambda width: width**0.5), "the root of n + r"),
     ("route", routed(lambda gates, scale: normalised(gates) if gates.shape[1] > 1 else scale * gates), "an `else`"),
     ("route", routed(lambda gates, scale: scale * (normalised(gates) if gates.shape[1] > 1 else gates)),
         "only if top_k > 1"),
@@ -168,11 +168,11 @@ def test_the_first_case_that_shows_something_decides(name: str, before: Callable
 def test_a_stop_is_told_where_the_answers_before_it_are_right() -> None:
     for name, at in (("rotate", 3), ("forecast", 2), ("route", 4)):
         right = EXERCISES[name].reference
-        assert f"It did not run on case {at} of " in EXERCISES[name].grade(stopping(at, right, OSError())).message
+        assert f"It raised an OSError on case {at} of " in EXERCISES[name].grade(stopping(at, right, OSError())).message
         unwritten = EXERCISES[name].grade(stopping(at, right, NotImplementedError()))
         assert unwritten.message.endswith("not written yet.") and unwritten.unwritten
     near = EXERCISES["forecast"].grade(stopping(3, lambda runs, flops: 2.0, OSError("full")))
-    assert near.message.startswith("It did not run on case 3 of 3: OSError: full.")
+    assert near.message.startswith("It raised an OSError on case 3 of 3: full.")
 
 
 def test_an_input_that_is_changed_later_comes_after_a_wrong_answer() -> None:
@@ -268,7 +268,7 @@ def test_long_errors_are_cut_everywhere(raise_in: str, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert len(said) < 700 and "begin xxx" in said and "xxx [...] xxx" in said and "xxx end" in said
     refused = EXERCISES["route"].grade(lambda *given: _refusing_with(KeyError(5000 * "x"), *given))
-    assert "your function raised KeyError: 'xxx" in refused.message and len(refused.message) < 700
+    assert "your function raised a KeyError: 'xxx" in refused.message and len(refused.message) < 700
 
 
 def _refusing_with(error: Exception, scores: Tensor, bias: Tensor, top_k: int, n_group: int = 1, *rest: Any) -> Any:

@@ -98,7 +98,7 @@ def test_who_rounds_is_told_so() -> None:
 
     assert ROUNDED in expanded.grade(rounds).message
     discreet = expanded.grade(rounds, measure=lambda *a: pytest.fail("wrong values need no measurement"))
-    assert discreet.message == f"Case 1 of 3: its values are not right. {ROUNDED}"
+    assert discreet.message == f"Wrong values on case 1 of 4. {ROUNDED}"
     speed = BANK["hw3_mtp"]["tokens_per_step"]
     for kind in (torch.tensor, np.array):
         half = torch.float16 if kind is torch.tensor else np.float16
@@ -151,3 +151,33 @@ def test_a_part_in_half_precision_widens_no_other() -> None:
         answer[number] = answer[number] * 1.01
         found = difference(tuple(answer), right)
         assert found is not None and found.part == f"part {number}"
+
+
+# What the grader says -------------------------------------------------------------------------------------------------
+
+
+class Telling:
+    """An answer whose class says what the inputs were."""
+
+
+SAID: list[tuple[str, Callable[..., Any], str]] = [
+    ("rotate", lambda *a: None, "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got None; is the `return`"),
+    ("rotate", lambda x, *a: x.numpy(), "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got a NumPy array."),
+    ("rotate", lambda x, *a: x.transpose(1, 2), "Case 1 of 3: expected shape (2, 3, 5, 8), got (2, 5, 3, 8)."),
+    ("rotate", lambda x, *a: torch.ones(512, 3), "Case 1 of 3: expected shape (2, 3, 5, 8), got another shape."),
+    ("rotate", lambda *a: torch.ones([1] * 9), "Case 1 of 3: expected shape (2, 3, 5, 8), got another shape."),
+    ("rotate", lambda *a: Telling(), "Case 1 of 3: expected a tensor of shape (2, 3, 5, 8), got an object of another"),
+    ("kv_cache_elements", lambda config: 7, "Wrong result on case 1 of 5."),
+    ("kv_cache_elements", lambda config: torch.ones(512, 3), "Case 1 of 5: expected an integer, got a tensor."),
+    ("expanded_attention", lambda *a: torch.ones(2, 3, 5, 8), "Wrong values on case 1 of 4."),
+    ("compress", lambda *a: (1,) * 512, "expected 2 values (latent, k_rope), got a tuple."),
+    ("kv_cache_elements", lambda config: config["mine"], "It raised a KeyError on case 1 of 5. Run `check(kv_cache_"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "said"), SAID)
+def test_a_discreet_message_says_what_came_but_not_what_could_encode_inputs(
+    name: str, wrong: Callable[..., Any], said: str
+) -> None:
+    message = HW1[name].grade(wrong, measure=lambda *a: pytest.fail("nothing to measure")).message
+    assert said in message and "512" not in message and "Telling" not in message, message

@@ -3,6 +3,7 @@
 import math
 import numbers
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -23,6 +24,8 @@ NO_VALUES = {  # what a function returns that is not written as it should be
     CoroutineType: "a coroutine: write `def`, not `async def`.",
     AsyncGeneratorType: "an async generator: write `def` and `return`, not `async def` and `yield`.",
 }
+FEW_VALUES = 10  # how many values came is told up to here, since any larger number could encode the inputs
+FORMS = (type(None), type(...), bool, int, float, complex, str, list, tuple, dict, set, np.ndarray)
 LONGEST = 10**21  # from here on, integers are described by their number of digits
 
 
@@ -35,6 +38,8 @@ class Difference:
     after: str = ""  # an explanation in whole sentences
     of_values: bool = False  # the type and the shape are right, but not the numbers
     part: str = ""  # the name of the answer, if there are several
+    form: str = "something else."  # like `got`, in words in which an answer cannot say what the inputs were
+    several: bool = False  # of_values: the answer has more than one number
 
     def __str__(self) -> str:
         return f"{self.expectation}, got {self.got}{self.after and ' '}{self.after}"
@@ -82,7 +87,7 @@ def difference(
     """
     found = _difference(answer, expected, parts, axes, note, expected if like is None else like)
     if found and (hint := next((hint for kind, hint in NO_VALUES.items() if isinstance(answer, kind)), "")):
-        return replace(found, got=hint)
+        return replace(found, got=hint, form=hint)
     return found
 
 
@@ -129,7 +134,8 @@ def _tuple_difference(
     names = parts or tuple(f"part {i}" for i in range(len(expected)))
     if not isinstance(answer, tuple | list) or len(answer) != len(expected):
         got = f"{len(answer)} values." if isinstance(answer, tuple | list) else _kind(answer)
-        return Difference(f"expected {len(expected)} values ({', '.join(names)})", got)
+        form = got if isinstance(answer, tuple | list) and len(answer) < FEW_VALUES else _form(answer)
+        return Difference(f"expected {len(expected)} values ({', '.join(names)})", got, form=form)
     likes = like if isinstance(like, tuple) and len(like) == len(expected) else (like,) * len(expected)
     found = []
     for name, a, e, each_like in zip(names, answer, expected, likes, strict=True):
@@ -141,10 +147,11 @@ def _tuple_difference(
 def _hollow(answer: Tensor) -> Difference | None:
     """Why the numbers in a tensor cannot be read; None if they can."""
     if answer.is_meta:
-        return Difference("expected numbers", "a tensor on the device 'meta', which has a shape but no numbers.")
+        kind = "a tensor on the device 'meta', which has a shape but no numbers."
+        return Difference("expected numbers", kind, form=kind)
     if answer.layout != torch.strided or answer.is_nested:
         kind = "a nested tensor." if answer.is_nested else f"one of layout {answer.layout}."
-        return Difference("expected an ordinary, dense tensor", kind)
+        return Difference("expected an ordinary, dense tensor", kind, form=kind)
     return None
 
 
@@ -161,13 +168,14 @@ def _other_order(answer: Tensor, expected: Tensor, axes: str) -> str:
 
 def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str, half: bool) -> Difference | None:
     if not isinstance(answer, Tensor):
-        return Difference(f"expected a tensor of shape {tuple(expected.shape)}", _kind(answer), _to_tensor(answer))
+        wanted = f"expected a tensor of shape {tuple(expected.shape)}"
+        return Difference(wanted, _kind(answer), _to_tensor(answer), form=_form(answer))
     if answer.shape != expected.shape:
-        return Difference(
-            f"expected shape {tuple(expected.shape)}", f"{tuple(answer.shape)}.", _other_order(answer, expected, axes)
-        )
+        wanted, got = f"expected shape {tuple(expected.shape)}", f"{tuple(answer.shape)}."
+        form = got if _known_sizes(answer, expected) else "another shape."
+        return Difference(wanted, got, _other_order(answer, expected, axes), form=form)
     if answer.is_complex() or answer.dtype == torch.bool:
-        return Difference("expected real numbers", f"{answer.dtype}.")
+        return Difference("expected real numbers", f"{answer.dtype}.", form=f"{answer.dtype}.")
     half = half and expected.is_floating_point()
     a, e = answer.detach().cpu().double(), expected.double()
     bound = (HALF_TOLERANCE if half else TOLERANCE) * max(_largest(e), 1e-300)
@@ -179,7 +187,7 @@ def _tensor_difference(answer: Any, expected: Tensor, axes: str, note: str, half
     rounded = ROUNDED if in_half(answer) and not half else ""
     why = rounded or (NO_NUMBER if a[where].isnan() else note or (NEARLY if nearly else ""))
     said = f"{_how_many(wrong)}expected {e[where].item():.6g}"
-    return Difference(said, f"{a[where].item():.6g}.", why, of_values=True)
+    return Difference(said, f"{a[where].item():.6g}.", why, of_values=True, several=e.numel() > 1)
 
 
 def _how_many(wrong: Tensor) -> str:
@@ -212,7 +220,7 @@ def _count_difference(answer: Any, expected: int) -> Difference | None:
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):
         whole = isinstance(got, float) and got.is_integer()
         divides = "A count is an integer: divide with //, which keeps integers." if whole else ""
-        return Difference("expected an integer", _kind(answer), divides)
+        return Difference("expected an integer", _kind(answer), divides, form=_form(answer))
     if int(got) == expected:
         return None
     return Difference(f"expected {expected:,}", f"{_integer(int(got))}.", of_values=True)
@@ -240,7 +248,7 @@ def number(answer: Any) -> float | None:
 def _number_difference(answer: Any, expected: float) -> Difference | None:
     got = number(answer)
     if got is None:
-        return Difference("expected a number", _kind(answer))
+        return Difference("expected a number", _kind(answer), form=_form(answer))
     tolerance = expected.tolerance if isinstance(expected, Roughly) else TOLERANCE
     right = math.isclose(got, expected, rel_tol=tolerance, abs_tol=0.0)
     if right or (math.isnan(got) and math.isnan(expected)):
@@ -261,6 +269,19 @@ def _kind(answer: Any) -> str:
         return f"a tensor of shape {tuple(answer.shape)} and {answer.dtype}."
     name = "NumPy array" if isinstance(answer, np.ndarray) else type(answer).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}."
+
+
+def _form(answer: Any) -> str:
+    """Like `_kind`, for anybody to read: a shape, or the name of a class, could encode the inputs."""
+    if isinstance(answer, Tensor):
+        return "a tensor."
+    return _kind(answer) if type(answer) in FORMS else "an object of another type."
+
+
+def _known_sizes(answer: Tensor, expected: Tensor) -> bool:
+    """Whether its shape is made of the expected sizes, up to one axis more, so that it cannot encode the inputs."""
+    sizes = [1, *expected.shape, *(a * b for a, b in pairwise(expected.shape))]
+    return answer.ndim <= expected.ndim + 1 and all(size in sizes for size in answer.shape)
 
 
 def _to_tensor(answer: Any) -> str:

@@ -14,7 +14,9 @@ from course_lib.exercises.closeness import Closeness
 from course_lib.exercises.comparing import ROUNDED, Difference, changed, difference, number, same
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.effort import Heavy, one_thread, timed
-from course_lib.exercises.telling import UNWRITTEN, explained, facts, shortened, unwritten
+from course_lib.exercises.telling import UNWRITTEN, explained, facts, raised, shortened, unwritten
+
+CHANGED = "work on a copy; the caller still needs the original."
 
 Case = dict[str, Any]  # arguments by name
 Function = Callable[..., Any]
@@ -40,6 +42,7 @@ class Misconception:
     message: str
     wrong: Function
     lesson: Section | None = None  # if a section other than the exercise's explains it
+    alike: Callable[[Any, Any], bool] | None = None  # compares an answer with that of `wrong`, if not as usual
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ class Exercise:
             except BaseException as error:  # a student's function may even call exit()
                 return answers, self._stop(fn, key, answers, error, discreet)
             if names := changed(case, given):
-                return answers, Stop(f"It changed its input {names}: work on a copy, the caller still needs it.")
+                return answers, Stop(f"It changed its input {names}: {CHANGED}")
             answers.append(answer)
         return answers, None
 
@@ -162,12 +165,13 @@ class Exercise:
         which, case = len(answers) + 1, key.cases[len(answers)]
         if isinstance(error, NotImplementedError) and "implemented for" not in str(error):  # which PyTorch raises
             return Stop(UNWRITTEN if discreet else unwritten(fn, error, which), unwritten=True)
-        said = f"It did not run on case {which} of {len(key.cases)}: {type(error).__name__}"
+        said = f"It {raised(error)} on case {which} of {len(key.cases)}"
         if not discreet:
             said = f"{said}: {shortened(str(error))}".rstrip(".: ")
         if message := self._named_stop(key, answers, error):
             return Stop(f"{said}. {message}", named=True)
-        return Stop(f"{said}.{'' if discreet else explained(error, fn, case)}")
+        shows = f" Run `check({self.name})` in the notebook: it shows the line and the values."
+        return Stop(f"{said}.{shows if discreet else explained(error, fn, case)}")
 
     def _named_stop(self, key: "Key", answers: list[Any], error: BaseException) -> str:
         """The message of a mistake that gives these answers and then raises such an error; empty if none does."""
@@ -203,8 +207,9 @@ class Exercise:
     def _first_difference(self, key: "Key", answers: list[Any], discreet: bool) -> str:
         for which, (answer, right, case) in enumerate(zip(answers, key.expected, key.cases, strict=False), 1):
             if found := difference(answer, right, self.parts, self.axes, self.note):
-                said = _discreet(found) if discreet else f"{found}{facts(found, case)}"
-                return f"Case {which} of {len(key.cases)}: {said}"
+                place = f"case {which} of {len(key.cases)}"
+                said = f"{place.capitalize()}: {found}{facts(found, case)}"
+                return _discreet(found, place) if discreet else said
         raise AssertionError("`same` and `difference` disagree")
 
     def _judge_closeness(self, closeness: Closeness, key: "Key", answers: list[Any], discreet: bool) -> Outcome:
@@ -223,7 +228,7 @@ class Exercise:
             if not isinstance(error, ValueError) and discreet:
                 return "One case must raise a ValueError, and your function does not."
             if not isinstance(error, ValueError):
-                did = f"raised {type(error).__name__}: {shortened(str(error))}" if error else "returned"
+                did = f"{raised(error)}: {shortened(str(error))}" if error else "returned"
                 return f"One case must raise a ValueError ({_error(self.reference, case)}), your function {did}."
         return ""
 
@@ -263,7 +268,7 @@ class Key:
         """Whether the mistake gives the same `answers` to the first cases."""
         for which, answer in enumerate(answers):
             made = self.mistaken(mistake, which)
-            if isinstance(made, Exception) or not (alike or self._alike(which))(answer, made):
+            if isinstance(made, Exception) or not (alike or mistake.alike or self._alike(which))(answer, made):
                 return False
         return True
 
@@ -297,7 +302,7 @@ def judge_effort(exercise: Exercise, run: Callable[[Case], tuple[Any, float]], s
                     return exercise.right_but(message)
     except NoAnswerError as error:
         return exercise.right_but(f"Right on small inputs. On a large one it {error}.")
-    return Outcome(exercise.points, exercise.points, "Right, with no more work than it takes.")
+    return Outcome(exercise.points, exercise.points, "Right, and it does no unnecessary work.")
 
 
 def _measured_here(exercise: Exercise, fn: Function, seed: int) -> Outcome:
@@ -309,8 +314,7 @@ def _measured_here(exercise: Exercise, fn: Function, seed: int) -> Outcome:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            said = f"{type(error).__name__}: {shortened(str(error))}".rstrip(".: ")
-            raise NoAnswerError(f"did not run: {said}") from error
+            raise NoAnswerError(f"{raised(error)}: {shortened(str(error))}".rstrip(".: ")) from error
 
     return judge_effort(exercise, run, seed)
 
@@ -353,8 +357,9 @@ def _error(fn: Function, case: Case) -> BaseException | None:
     return None
 
 
-def _discreet(found: Difference) -> str:
+def _discreet(found: Difference, place: str) -> str:
     """Without the answer, which may contain the inputs, and without the right one."""
     if not found.of_values:
-        return f"{found.expectation}."
-    return f"its values are not right. {ROUNDED}" if found.after == ROUNDED else "its values are not right."
+        return f"{place.capitalize()}: {found.expectation}, got {found.form}{found.after and ' '}{found.after}"
+    what = f"{'values' if found.several else 'result'}{found.part and f' for {found.part}'}"
+    return f"Wrong {what} on {place}.{f' {ROUNDED}' if found.after == ROUNDED else ''}"

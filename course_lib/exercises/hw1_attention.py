@@ -34,12 +34,32 @@ def mix(query: Tensor, q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: T
 
 
 def attention_cases(seed: int) -> list[Case]:
-    """t = offset + s, and t beyond it: the later keys must not be seen, by a single query neither."""
+    """Some keys are later than every query, and no query may see them, a single one neither, whatever their scores."""
     return [
         random_case(seed, 0, s=3, t=9, offset=4),
         random_case(seed, 1, s=4, t=6, offset=2),
         random_case(seed, 2, s=1, t=10, offset=4),
+        far_case(seed),
     ]
+
+
+def far_case(seed: int) -> Case:
+    """Later keys score hundreds above the ones to attend to, so that no mask of -100 hides them.
+
+    Scores stay within 500 of 0, for those who take exp() of them in float64, and one key gets nearly all the weight,
+    so that float32 is enough.
+    """
+    case, draw, b, s, t, offset, r = {}, Draw(seed, 6), 2, 2, 7, 3, 6
+    case |= random_case(seed, 7, s=s, t=t, offset=offset, b=b, r=r)
+    levels = torch.stack(
+        [torch.cat([-150.0 - 30 * draw.order(offset + s), draw.uniform(50, 90, t - offset - s)]) for _ in range(b)]
+    )
+    direction = draw.normal(r)
+    direction /= direction.norm()
+    h, n = case["q_nope"].shape[-2:]
+    case["q_rope"] = draw.uniform(1, 1.3, b, s, h, 1) * direction
+    case["k_rope"] = levels[:, :, None] * direction * (n + r) ** 0.5
+    return case
 
 
 def random_case(

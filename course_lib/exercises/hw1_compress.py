@@ -173,11 +173,11 @@ COMPRESS = Exercise(
             TURNS,
         ),
         *misnormed(
-            "This matches a norm without the eps that was given: it is added to the mean square, under the root.",
+            "This matches a norm without the given eps. Add eps to the mean square, then take the root.",
             lambda p: p.x * p.mean_square.rsqrt() * p.gain,
         ),
         *misnormed(
-            "This matches eps outside the root: it is added to the mean square, under the root.",
+            "This matches eps outside the root. Add eps to the mean square, then take the root.",
             lambda p: p.x / (p.mean_square.sqrt() + p.eps) * p.gain,
             lambda p: p.x * (p.mean_square.rsqrt() + p.eps) * p.gain,
             lambda p: (p.x * p.mean_square.rsqrt() + p.eps) * p.gain,
@@ -189,7 +189,7 @@ COMPRESS = Exercise(
             lambda p: centred(p.x) * (p.x.var(-1, correction=0, keepdim=True) + p.eps).rsqrt() * p.gain,
         ),
         *misnormed(
-            "This matches a division by the standard deviation: the mean square is taken of the latent itself.",
+            "This matches dividing by the standard deviation. The root mean square does not subtract the mean.",
             lambda p: p.x * (p.x.var(-1, correction=0, keepdim=True) + p.eps).rsqrt() * p.gain,
             lambda p: p.x * (p.x.var(-1, keepdim=True) + p.eps).rsqrt() * p.gain,
             lambda p: p.x / (p.x.std(-1, keepdim=True) + p.eps) * p.gain,

@@ -1,6 +1,7 @@
 """hw1_mla, where a token stands: rotary positions (arXiv:2104.09864)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,16 +31,24 @@ def rotate_cases(seed: int) -> list[Case]:
     ]
 
 
-def rotated_by(exponent: Callable[[Tensor, int], Tensor], angles: torch.dtype = torch.float64) -> Callable[..., Tensor]:
+def rotated_by(exponent: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
     """Pairs turned with theta ** -exponent(i, r)."""
 
     def wrong(x: Tensor, positions: Tensor, theta: float = 10000.0) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        i = torch.arange(x.shape[-1] // 2, dtype=angles)
+        i = torch.arange(x.shape[-1] // 2, dtype=torch.float64)
         angle = positions.to(i.dtype)[:, None] * theta ** -exponent(i, x.shape[-1])
         return turn(wide, angle).to(x.dtype)
 
     return wrong
+
+
+def roughly(answer: Any, made: Any) -> bool:
+    """The same but for rounded angles: at 400,000 radians float32 is off by 0.02, so that correct digits are few."""
+    if not isinstance(answer, Tensor) or answer.shape != made.shape or answer.is_complex():
+        return False
+    made = made.double()
+    return bool((answer.detach().cpu().double() - made).norm() <= 0.1 * made.norm())
 
 
 def interleave(x: Tensor) -> Tensor:
@@ -141,7 +150,7 @@ ROTATE = Exercise(
             lambda x, positions, theta=1e4: rotate(x, -positions, theta),
         ),
         Misconception(
-            "This matches the exponent i/r: pair i turns by theta^(-2i/r) a position.",
+            "This matches the exponent i/r: pair i turns by theta^(-2i/r) per position.",
             rotated_by(lambda i, r: i / r),
         ),
         Misconception(
@@ -149,13 +158,10 @@ ROTATE = Exercise(
             rotated_by(lambda i, r: 4 * i / r),
         ),
         Misconception(
-            "This matches pairs counted from 1: the first pair has i = 0 and turns by one radian a position.",
+            "This matches pairs counted from 1: the first pair has i = 0 and turns by one radian per position.",
             rotated_by(lambda i, r: 2 * (i + 1) / r),
         ),
-        *(
-            Misconception(POSITIVE_EXPONENT, rotated_by(lambda i, r: -2 * i / r, angles))
-            for angles in (torch.float64, torch.float32)  # angles so large that the dtype shows
-        ),
+        Misconception(POSITIVE_EXPONENT, rotated_by(lambda i, r: -2 * i / r), alike=roughly),
         Misconception(
             "This matches positions without gaps, positions[0], positions[0] + 1, ...: take each token's own.",
             lambda x, positions, theta=1e4: rotate(x, positions[0] + torch.arange(len(positions)), theta),

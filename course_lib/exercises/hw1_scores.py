@@ -30,6 +30,7 @@ def attention_with(
     weigh: Callable[[Tensor], Tensor] = lambda scores: scores.softmax(-1),
     hidden: float = -torch.inf,
     hide_weights: bool = False,
+    adds: bool = False,
     values: str = "btc,hvc->bthv",
 ) -> Callable[..., Tensor]:
     """The expanded form with a mask, scales of its two scores, weights or values that it should not have."""
@@ -40,7 +41,9 @@ def attention_with(
         for_content, for_position = scales(q_nope.shape[-1], q_rope.shape[-1], latent.shape[-1], q_nope.shape[-2])
         content = einsum("bshn,bthn->bhst", q_nope, einsum("btc,hnc->bthn", latent, w_uk))
         scores = for_content * content + for_position * einsum("bshr,btr->bhst", q_rope, k_rope)
-        if hide_weights:
+        if adds:
+            weights = weigh(scores + hidden * hide(scores, offset))
+        elif hide_weights:
             weights = weigh(scores).masked_fill(hide(scores, offset), 0.0)
         else:
             weights = weigh(scores.masked_fill(hide(scores, offset), hidden))
@@ -69,6 +72,7 @@ def misweighed(message: str, weigh: Callable[[Tensor], Tensor]) -> list[Misconce
 
 
 YARN = 0.1 * math.log(40) + 1  # V3's mscale, of which the released code takes the square
+MASK_OF_100 = "This matches a mask of -100. It hides a key only while all scores are near 0. Use -inf."
 INVERTED = "This matches a mask the wrong way round: the keys to hide are those later than offset + i."
 
 ATTENTION_MISTAKES = [
@@ -146,11 +150,11 @@ ATTENTION_MISTAKES = [
         attention_with(scales=lambda n, r, c, h: (1.0, (n + r) ** -0.5)),
     ),
     *misweighed(
-        "This matches a softmax over the queries: each query shares its weight of 1 among the keys, the last axis.",
+        "This matches a softmax over the queries: each query's weights sum to 1 over the keys, the last axis.",
         over(-2),
     ),
     *misweighed(
-        "This matches a softmax over the heads: each head shares its own 1 among the keys, the last axis.",
+        "This matches a softmax over the heads: in each head the weights sum to 1 over the keys, the last axis.",
         over(-3),
     ),
     *misweighed(
@@ -162,7 +166,7 @@ ATTENTION_MISTAKES = [
         attention_with(hide=lambda scores, offset: later(scores, -offset)),
     ),
     Misconception(
-        "This matches scores multiplied by the root of n + r: divide by it (maxtext#1370 had it upside down too).",
+        "This matches scores multiplied by the root of n + r: divide by it.",
         attention_with(scales=lambda n, r, c, h: ((n + r) ** 0.5,) * 2),
     ),
     *(
@@ -180,7 +184,7 @@ ATTENTION_MISTAKES = [
         ),
     ),
     Misconception(
-        "This matches heads joined in one axis: keep them apart, b s h v. Who joins them is the layer that calls this.",
+        "This matches heads joined in one axis: keep them apart, b s h v. The calling layer joins them.",
         lambda *arguments: attention_with()(*arguments).flatten(2),
     ),
     Misconception(
@@ -188,8 +192,7 @@ ATTENTION_MISTAKES = [
         attention_with(hide=lambda scores, offset: later(scores, offset if scores.shape[-2] > 1 else 10**6)),
     ),
     Misconception(
-        "This matches a scale that is applied twice, or 1 / (n + r) without its root: scale the scores once, by "
-        "(n + r)^-1/2 (transformers#38290 had scaled twice).",
+        "This matches scaling the scores twice, or by 1 / (n + r) without the root. Scale them once, by (n + r)^-1/2.",
         attention_with(scales=lambda n, r, c, h: (1 / (n + r), 1 / (n + r))),
     ),
     Misconception(
@@ -200,4 +203,6 @@ ATTENTION_MISTAKES = [
         "This matches masked scores set to 0: that is a score like any other. Set them to -inf.",
         attention_with(hidden=0.0),
     ),
+    Misconception(MASK_OF_100, attention_with(hidden=-100.0)),
+    Misconception(MASK_OF_100, attention_with(hidden=-100.0, adds=True)),
 ]

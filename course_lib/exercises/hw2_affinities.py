@@ -85,11 +85,11 @@ AFFINITIES = Exercise(
     canonical=with_width,
     mistakes=[
         Misconception(
-            "This matches a softmax over the tokens: each token shares its 1 among the experts, the last axis.",
+            "This matches a softmax over the tokens: each token's weights sum to 1 over the experts, the last axis.",
             scored(softmax=lambda products: products.softmax(0)),
         ),
         Misconception(
-            "This matches one softmax over all tokens together: each token shares a 1 of its own among the experts.",
+            "This matches one softmax over all tokens together: each token's weights sum to 1 over the experts.",
             scored(softmax=lambda products: products.flatten().softmax(0).view_as(products)),
         ),
         Misconception(

@@ -130,11 +130,11 @@ MAX_VIOLATION = Exercise(
             spread(lambda load: (load.max() - load.mean()) / load.sum()),
         ),
         Misconception(
-            "This matches the median in place of the mean.",
+            "This matches the median in place of the mean. MaxVio compares with the mean.",
             spread(lambda load: (load.max() - load.median()) / load.median()),
         ),
         Misconception(
-            "This matches the median in place of the mean.",
+            "This matches the median in place of the mean. MaxVio compares with the mean.",
             spread(lambda load: (load.max() - load.quantile(0.5)) / load.quantile(0.5)),
         ),
         Misconception(

@@ -133,7 +133,7 @@ def activated(message: str, *hidden: Activation) -> list[Misconception]:
 
 
 OVERWRITTEN = (
-    "This matches the output of one expert a token, written over that of the others: add them up "
+    "This matches the output of one expert per token, written over that of the others: add them up "
     "(out[tokens] += ... adds only once to a token that stands there twice; index_add_ does not)."
 )
 

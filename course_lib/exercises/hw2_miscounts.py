@@ -154,7 +154,7 @@ PARAMETER_COUNTS = Exercise(
             lambda c: (parameter_counts(c)[0],) * 2,
         ),
         Misconception(
-            "This matches one routed expert a token: it uses num_experts_per_tok of them in each layer.",
+            "This matches one routed expert per token: it uses num_experts_per_tok of them in each layer.",
             read_as_active(num_experts_per_tok=lambda c: 1),
         ),
         Misconception(

@@ -158,7 +158,7 @@ MTP_INPUT = Exercise(
             lambda p: p.each(lambda x: normed(centred(x), 0.0)),
         ),
         *many(
-            "This matches a division by the standard deviation: the mean square is taken of x itself.",
+            "This matches dividing by the standard deviation. The root mean square does not subtract the mean.",
             lambda p: p.each(lambda x: x * torch.rsqrt(x.var(-1, correction=0, keepdim=True) + p.eps)),
             lambda p: p.each(lambda x: x * torch.rsqrt(x.var(-1, keepdim=True) + p.eps)),
             lambda p: p.each(lambda x: x / (x.std(-1, keepdim=True) + p.eps)),

@@ -259,7 +259,7 @@ MTP_LOSS = Exercise(
             terms=[lambda logits, targets: -cross_entropy(logits, targets)],
         ),
         *named(
-            "This matches a softmax over the positions: each shares its 1 among the vocabulary, the last axis.",
+            "This matches a softmax over the positions: each position's probabilities sum to 1 over the vocabulary.",
             terms=[lambda logits, targets: at(logits.log_softmax(1), targets)],
         ),
     ],

@@ -19,8 +19,8 @@ ANOTHER_UNIFORM = "This matches a draw with another uniform: u_k, the last, make
 
 MISDRAWN = [
     *refusing(
-        "This matches a refused token drawn anew from p: the draft has already given its share, so draw from the "
-        "residual max(p - q, 0), normalised.",
+        "This matches a refused token drawn anew from p: the draft has already contributed min(p, q), so draw "
+        "from the residual max(p - q, 0), normalised.",
         lambda s, j: s.p[j],
     ),
     *refusing(
@@ -39,7 +39,7 @@ MISDRAWN = [
     *refusing(NEGATIVE, lambda s, j: s.p[j] - s.q[j]),
     Misconception(NEGATIVE, sampled(refused=lambda s, j: s.p[j] - s.q[j], draws_refused=as_they_are)),
     *refusing(
-        "This matches the distance of p and q: only where p is above q has the draft given too little.",
+        "This matches the distance |p - q|. Keep only the positive part of p - q.",
         lambda s, j: (s.p[j] - s.q[j]).abs(),
     ),
     *refusing(

@@ -126,7 +126,7 @@ FORECAST = Exercise(
             without_floor(loss="huber"),
         ),
         *many(
-            "This matches N D = flops: a parameter costs 6 FLOP a token, so N D = flops/6.",
+            "This matches N D = flops: a parameter costs 6 FLOP per token, so N D = flops/6.",
             from_law(lambda law, runs, flops: law.best(6 * flops)[2]),
         ),
         *many(

@@ -110,8 +110,8 @@ ISOFLOP_OPTIMUM = Exercise(
     mistakes=[
         *many("This matches a parabola in N: sizes are steps of a factor, so fit it in ln N.", vertex),
         *many(
-            "This matches the best run, measured or on the curve: the grid of sizes and noise choose it, so take the "
-            "vertex of the parabola.",
+            "This matches the best run, measured or on the curve. Which run is best depends on the sizes tried and on "
+            "noise; return the vertex of the parabola.",
             lambda n, y: lowest(n, y, 1),
             lambda n, y: n[fitted(n, y).argmin()],
         ),

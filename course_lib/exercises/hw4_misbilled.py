@@ -30,18 +30,18 @@ def rounded(reference: Answer, *digits: int) -> list[Answer]:
     return [lambda *given, to=to: round(reference(*given), to) for to in digits]
 
 
-PRICED = "gpu_hours is in hours and the price is for an hour, so their product is dollars."
+PRICED = "Hours times dollars per hour is already dollars."
 COST_MISTAKES = [
     *times(
         training_cost,
         {
-            f"This matches a price per second, 3600 of them an hour: {PRICED}": (HOUR,),
-            f"This matches hours taken for seconds, or a price brought to a second: {PRICED}": (1 / HOUR,),
-            f"This matches a price per minute, 60 of them an hour: {PRICED}": (60,),
-            f"This matches hours taken for minutes, or a price brought to a minute: {PRICED}": (1 / 60,),
-            f"This matches a price per day, of 24 hours: {PRICED}": (1 / 24,),
-            f"This matches hours taken for days, of 24 hours: {PRICED}": (24,),
-            f"This matches a price per year: {PRICED}": (1 / 8760, 1 / 8766),
+            f"This matches a price per second. {PRICED}": (HOUR,),
+            f"This matches hours taken for seconds, or a price converted to one per second. {PRICED}": (1 / HOUR,),
+            f"This matches a price per minute. {PRICED}": (60,),
+            f"This matches hours taken for minutes, or a price converted to one per minute. {PRICED}": (1 / 60,),
+            f"This matches a price per day. {PRICED}": (1 / 24,),
+            f"This matches hours taken for days. {PRICED}": (24,),
+            f"This matches a price per year. {PRICED}": (1 / 8760, 1 / 8766),
             "This matches millions of dollars: dollars are asked for.": (1e-6,),
             "This matches thousands of dollars: dollars are asked for.": (1e-3,),
             "This matches cents: dollars are asked for, and the price is in dollars.": (100,),
@@ -52,12 +52,12 @@ COST_MISTAKES = [
     ),
     *named(
         {
-            "This matches a division: hours times dollars an hour gives dollars.": [
+            "This matches a division. Hours times dollars per hour gives dollars.": [
                 lambda hours, price: hours / price,
                 lambda hours, price: price / hours,
             ],
-            "This matches a sum: hours and dollars an hour are multiplied.": [lambda hours, price: hours + price],
-            "This matches $2 an hour whatever comes: that is V3's price, take dollars_per_hour.": [
+            "This matches a sum. Multiply hours by dollars per hour.": [lambda hours, price: hours + price],
+            "This matches $2 per hour whatever comes. That is V3's price; use dollars_per_hour.": [
                 lambda hours, price: 2 * hours
             ],
             "This matches V3's $5.576M whatever comes: take gpu_hours and dollars_per_hour.": [
@@ -87,12 +87,12 @@ MFU_MISTAKES = [
             f"This matches hours taken for seconds, and a percentage: {SECONDS} A fraction is asked for.": (
                 100 * HOUR,
             ),
-            f"This matches 3600 twice, a peak brought to FLOP per hour and hours to seconds: {SECONDS}": (1 / HOUR,),
+            f"This matches 3600 twice, a peak converted to FLOP per hour and hours to seconds: {SECONDS}": (1 / HOUR,),
             f"This matches hours divided by 3600: {SECONDS} So the seconds are hours times 3600.": (HOUR**2,),
-            f"This matches hours brought to minutes, times 60: {SECONDS}": (60,),
+            f"This matches hours converted to minutes (x60): {SECONDS}": (60,),
             f"This matches hours taken for minutes, or 60 once too often: {SECONDS}": (1 / 60,),
             f"This matches hours taken for days, of 86,400 s: {SECONDS}": (1 / 24,),
-            f"This matches hours brought to days, divided by 24: {SECONDS}": (24,),
+            f"This matches hours converted to days (/24): {SECONDS}": (24,),
             "This matches teraFLOP: flops is FLOP and peak_flops FLOP per second, neither in 10^12 of them.": (
                 1e12,
                 1e-12,
@@ -165,7 +165,7 @@ def with_pue(change: Callable[[float], float]) -> list[Answer]:
 ENERGY_MISTAKES = [
     *named(
         {
-            "This matches PUE divided: a data centre takes pue times what its computers take, so more.": with_pue(
+            "This matches dividing by the PUE. Multiply: the building uses PUE times what the computers use.": with_pue(
                 lambda pue: 1 / pue
             ),
             "This matches PUE left out: a data centre takes pue times what its computers take.": with_pue(
@@ -204,13 +204,13 @@ ENERGY_MISTAKES = [
             f"This matches 1024 x 1024 for a million: {WATT_HOURS}": (1e6 / 1024**2,),
             f"This matches joules, which are watt-seconds: {WATT_HOURS}": (HOUR * 1e6,),
             f"This matches kilojoules, a joule being a watt-second: {WATT_HOURS}": (HOUR * 1e3,),
-            f"This matches megajoules, or hours brought to seconds: {WATT_HOURS}": (HOUR,),
+            f"This matches megajoules, or hours converted to seconds: {WATT_HOURS}": (HOUR,),
             f"This matches gigajoules, a joule being a watt-second: {WATT_HOURS}": (HOUR * 1e-3,),
             f"This matches hours taken for seconds, divided by 3600: {WATT_HOURS}": (1 / HOUR,),
-            f"This matches hours brought to minutes, times 60: {WATT_HOURS}": (60,),
+            f"This matches hours converted to minutes (x60): {WATT_HOURS}": (60,),
             f"This matches hours taken for minutes, divided by 60: {WATT_HOURS}": (1 / 60,),
             f"This matches hours taken for days, times 24: {WATT_HOURS}": (24,),
-            f"This matches hours brought to days, divided by 24: {WATT_HOURS}": (1 / 24,),
+            f"This matches hours converted to days (/24): {WATT_HOURS}": (1 / 24,),
             "This matches the number of GPUs once more: GPU-hours are those of all, watts is one GPU's.": (
                 2048,
                 8,

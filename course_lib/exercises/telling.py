@@ -41,6 +41,13 @@ def shortened(text: str) -> str:
     return text if len(text) <= MOST else f"{text[:HEAD]} [...] {text[-TAIL:]}"
 
 
+def raised(error: BaseException) -> str:
+    """As in "raised a TypeError"."""
+    name = type(error).__name__
+    vowel = name[:1] in "AEIOaeio" or (name.startswith("Un") and not name.startswith("Uni"))
+    return f"raised {'an' if vowel else 'a'} {name}"
+
+
 def explained(error: BaseException, fn: Callable[..., Any], case: dict[str, Any]) -> str:
     """What may have caused `error`, the inputs, and the line of `fn` that it comes from."""
     frame, code, inside = _origin(fn, error)
