@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_grader import colab, gradebook, release
-from course_grader.records import Record, Store
+from course_grader.records import Mark, Record, Store
 from course_lib import checkpoint, corpus, files, sweep
 from course_lib.model import MiniDeepSeek
 from course_lib.training import History, Step
@@ -20,7 +20,7 @@ from notebooks import build
 from tests.conftest import tiny_moe
 from tests.test_training import assert_identical, training
 
-RECORD = Record("ada", "hw1_mla", 1, "", "bare", 0.5, [], cells=["pass"] * 99)
+RECORD = Record("ada", "hw1_mla", 1, "", "bare", 0.5, [Mark("rotate", 3, 3, "Right.")], cells=["pass"] * 99)
 
 # writes version 1 or 2 of its file into a folder
 Writer = Callable[[Path, int], None]

@@ -30,22 +30,22 @@ def sandbox(bubblewrap: None) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other tries are there for honest work on a busy machine."""
-    monkeypatch.setattr(effort, "TRIES", 1)
+def fewer_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for wasteful work, which is as slow as what it is compared with."""
+    monkeypatch.setattr(effort, "TRIES", 3)
 
 
 def earned(sandbox: Sandbox, cells: list[str], names: Sequence[str], exercise: str) -> dict[str, float]:
     return points(sandbox, cells, dict.fromkeys(names, exercise))
 
 
-def test_work_that_nobody_needs_earns_what_the_values_earn(sandbox: Sandbox, once: None) -> None:
+def test_work_that_nobody_needs_earns_what_the_values_earn(sandbox: Sandbox, fewer_tries: None) -> None:
     assert earned(sandbox, [ATTENTION], LAVISH, "absorbed_attention") == dict.fromkeys(LAVISH, 3)
     assert earned(sandbox, [EXPERTS], LAVISH_EXPERTS, "moe_output") == dict.fromkeys(LAVISH_EXPERTS, 3)
 
 
 @pytest.mark.parametrize("kind", HIDDEN)
-def test_work_cannot_be_hidden(kind: str, sandbox: Sandbox, once: None) -> None:
+def test_work_cannot_be_hidden(kind: str, sandbox: Sandbox, fewer_tries: None) -> None:
     helper = kind == "by a helper that was there before"
     top = f"{ATTENTION}\nwasteful, HELPER = head_by_head, {helper}\n{hostile_work.ELSEWHERE}"
     cells = [top, answering("absorbed_attention", HIDDEN[kind])]
@@ -98,7 +98,7 @@ UNCOUNTED_WAYS += [
 
 @pytest.mark.parametrize(("source", "exercise", "name"), UNCOUNTED_WAYS, ids=[name for _, _, name in UNCOUNTED_WAYS])
 def test_products_that_pytorch_does_not_count_are_seen_by_their_time(
-    source: str, exercise: str, name: str, sandbox: Sandbox, once: None
+    source: str, exercise: str, name: str, sandbox: Sandbox, fewer_tries: None
 ) -> None:
     fn = functions(source)[name]
     structure = KNOWN[exercise].structure
@@ -111,7 +111,7 @@ def test_products_that_pytorch_does_not_count_are_seen_by_their_time(
         assert told.points == 3 and "it is slow for another reason" in told.message, told
 
 
-def test_nothing_is_claimed_that_was_not_measured(once: None) -> None:
+def test_nothing_is_claimed_that_was_not_measured(fewer_tries: None) -> None:
     """A function that idles is slow, and that is what it is told."""
 
     def idles(*given: Any) -> Any:
