@@ -250,7 +250,7 @@ def with_another_error(scores, bias, top_k, n_group=1, *rest: Any) -> Any:
             "One case must raise a ValueError (6 groups of 1: a group's score is the sum of its two best, so it needs "
             "two), your function returned.",
         ),
-        (with_another_error, "so it needs two), your function raised IndexError: no."),
+        (with_another_error, "so it needs two), your function raised an IndexError: no."),
         (lambda *a: None, "expected 2 values (indices, weights), got None"),
         (lambda *a: torch.zeros(2, 13, 3), "got a tensor of shape (2, 13, 3)"),
         (lambda scores, *a: (scores, scores), "indices: expected shape (13, 3), got (13, 12)."),
@@ -337,7 +337,7 @@ def loss_of_the_batch(scores: Tensor, indices: Tensor, alpha: float) -> Tensor:
     ("name", "wrong", "message"),
     [
         ("route", route_masked_with_0, "closed groups masked with 0"),
-        ("moe_output", experts_written_over, "the output of one expert a token"),
+        ("moe_output", experts_written_over, "the output of one expert per token"),
         ("expert_load", lambda indices, n: torch.unique(indices, return_counts=True)[1], "the used experts alone"),
         ("max_violation", lambda load: load.max() / load.float().mean(), "max/mean"),
         ("update_bias", bias_without_rest, "exactly at the mean"),

@@ -177,7 +177,7 @@ NAMED = [
     ("mfu", lambda flops, hours, peak: flops / (hours / 24) / 86400 / (3600 * peak), "3600 twice"),
     ("mfu", lambda flops, hours, peak: hours * 3600 * peak / flops, "MFU inverted"),
     ("mfu", lambda flops, hours, peak: flops / 24 / 3600 / peak, "one GPU in one day"),
-    ("energy_mwh", lambda hours, watts, pue=1.0: hours * watts / 1e6 / pue, "PUE divided"),
+    ("energy_mwh", lambda hours, watts, pue=1.0: hours * watts / 1e6 / pue, "dividing by the PUE"),
     ("energy_mwh", lambda hours, watts, pue=1.0: hours * watts * 1e-6, "PUE left out"),
     ("energy_mwh", lambda hours, watts, pue=1.0: hours * watts / 1e3 * pue, "kilowatt-hours"),
     ("energy_mwh", lambda hours, watts, pue=1.0: hours * 3600 * watts * pue, "joules, which are watt-seconds"),
