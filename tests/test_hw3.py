@@ -435,7 +435,7 @@ def test_a_stop_is_named_only_after_the_same_answers_and_with_the_same_error() -
         return lambda a, depth: raised(error("oh")) if a == 1 else factor * exercise.reference(a, depth)
 
     for error in (ValueError, TypeError):
-        told = f"case 3 of 3: {error.__name__}: oh. Its inputs: acceptance 1, depth 3."
+        told = f"{error.__name__} on case 3 of 3: oh. Its inputs: acceptance 1, depth 3."
         assert told in exercise.grade(stopping(1.0, error)).message
     assert exercise.grade(stopping(2.0, ZeroDivisionError)).message.startswith("Case 1 of 3: expected ")
     assert exercise.grade(lambda a, depth: 1 / 0).message.startswith("It raised a ZeroDivisionError on case 1 of 3: ")
