@@ -83,7 +83,7 @@ def _mark(pupil: "Pupil", exercise: Exercise, number: int, loans: Loans | None =
             pupil.drop()  # measuring has taken its right to start processes
     message = outcome.message if outcome.points else function.trouble or outcome.message
     if function.hollow and not outcome.solved:
-        message = f"{message} It uses `course_lib`, which {EMPTY}. Write it with PyTorch alone."
+        message = f"{message} It uses `course_lib`, which {EMPTY}. Write it without course_lib."
     return Mark(exercise.name, outcome.points, outcome.of, message, stopped=function.stopped, found=function.found)
 
 

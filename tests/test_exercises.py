@@ -499,7 +499,7 @@ def test_a_function_that_fails_is_told_on_which_case_and_on_which_shapes() -> No
 
     small = exercise.grade(stops)
     assert small.message == (
-        "It raised a RuntimeError on case 2 of 4: The size of tensor a (2) must match the size of tensor b (3) at "
+        "It raised a RuntimeError on case 2 of 5: The size of tensor a (2) must match the size of tensor b (3) at "
         "non-singleton dimension 0. Axes are aligned from the last one on, and their sizes must be equal or 1. "
         "`keepdim=True` keeps the axis of a sum or a mean, `x[:, None]` adds one. "
         "Its inputs: q_nope (2, 4, 5, 7), q_rope (2, 4, 5, 6), "
@@ -637,6 +637,6 @@ def test_the_exercise_in_the_contributing_guide_works() -> None:
 def test_a_decode_step_is_judged_like_any_case() -> None:
     exercise = HW1["absorbed_attention"]
     broken = exercise.grade(lambda q, *rest: 1 / 0 if q.shape[1] == 1 else exercise.reference(q, *rest))
-    assert broken.points == 0 and "It raised a ZeroDivisionError on case 3 of 4:" in broken.message
+    assert broken.points == 0 and "It raised a ZeroDivisionError on case 3 of 5:" in broken.message
     dodging = exercise.grade(lambda q, *rest: torch.zeros(1) if q.shape[1] == 1 else exercise.reference(q, *rest))
     assert dodging.points == 0 and "expected shape" in dodging.message

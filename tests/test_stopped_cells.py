@@ -144,7 +144,7 @@ def test_what_cells_say_once_inputs_are_inside_is_not_shown(tmp_path: Path) -> N
 # The course's package, which is empty --------------------------------------------------------------------------------
 
 
-EMPTY = "It uses `course_lib`, which is not available during grading. Write it with PyTorch alone."
+EMPTY = "It uses `course_lib`, which is not available during grading. Write it without course_lib."
 COURSE = (
     "from course_lib import accounting, config\nimport course_lib.rope as rope\nV3 = config.published('deepseek-v3')\n"
 )

@@ -101,8 +101,8 @@ def in_half(value: Any) -> bool:
 def _difference(
     answer: Any, expected: Any, parts: tuple[str, ...], axes: str, note: str, like: Any
 ) -> Difference | None:
-    if isinstance(answer, Tensor) and (hollow := _hollow(answer)):
-        return hollow
+    if isinstance(answer, Tensor) and (found := hollow(answer)):
+        return found
     if isinstance(expected, tuple):
         return _tuple_difference(answer, expected, parts, note, like)
     if isinstance(expected, Tensor):
@@ -144,7 +144,7 @@ def _tuple_difference(
     return min(found, key=lambda each: each.of_values, default=None)
 
 
-def _hollow(answer: Tensor) -> Difference | None:
+def hollow(answer: Tensor) -> Difference | None:
     """Why the numbers in a tensor cannot be read; None if they can."""
     if answer.is_meta:
         kind = "a tensor on the device 'meta', which has a shape but no numbers."
@@ -234,7 +234,7 @@ def _integer(value: int) -> str:
 
 def number(answer: Any) -> float | None:
     """`answer` as a float if it is a real number, or a tensor or array that holds one; otherwise None."""
-    if isinstance(answer, Tensor) and _hollow(answer):
+    if isinstance(answer, Tensor) and hollow(answer):
         return None
     got = _scalar(answer)
     if isinstance(got, bool) or not isinstance(got, numbers.Real):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.closeness import Closeness
-from course_lib.exercises.comparing import ROUNDED, Difference, changed, difference, number, same
+from course_lib.exercises.comparing import ROUNDED, Difference, changed, difference, hollow, number, same
 from course_lib.exercises.counting import matrix_flops
 from course_lib.exercises.effort import Heavy, one_thread, timed
 from course_lib.exercises.telling import UNWRITTEN, explained, facts, raised, shortened, unwritten
@@ -268,7 +268,9 @@ class Key:
         """Whether the mistake gives the same `answers` to the first cases."""
         for which, answer in enumerate(answers):
             made = self.mistaken(mistake, which)
-            if isinstance(made, Exception) or not (alike or mistake.alike or self._alike(which))(answer, made):
+            if isinstance(made, Exception) or (isinstance(answer, Tensor) and hollow(answer)):
+                return False
+            if not (alike or mistake.alike or self._alike(which))(answer, made):
                 return False
         return True
 
